@@ -1,0 +1,81 @@
+"""Run AI workflows written in YAML: in a notebook cell, from Python, in a terminal.
+
+    %load_ext composemagic          registers the %%compose cell magic
+    composemagic.load(text_or_path) gives the same workflow to Python
+
+Importing this package loads neither httpx, yaml, pydantic, IPython nor ipywidgets: each comes when it is needed.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from composemagic.api import Workflow, load
+    from composemagic.components import register as register_component
+    from composemagic.engine.run import Run
+    from composemagic.errors import ComposeError, DocumentError, InputError, ModelError, RunError, UsageError
+    from composemagic.language.casts import register_cast
+    from composemagic.workflow.inputs import Input
+
+__all__ = [
+    "ComposeError",
+    "DocumentError",
+    "Input",
+    "InputError",
+    "ModelError",
+    "Run",
+    "RunError",
+    "UsageError",
+    "Workflow",
+    "__version__",
+    "load",
+    "load_ipython_extension",
+    "register_cast",
+    "register_component",
+    "unload_ipython_extension",
+]
+__version__ = "0.1.0"
+
+_HOMES = {
+    "ComposeError": "composemagic.errors",
+    "DocumentError": "composemagic.errors",
+    "Input": "composemagic.workflow.inputs",
+    "InputError": "composemagic.errors",
+    "ModelError": "composemagic.errors",
+    "Run": "composemagic.engine.run",
+    "RunError": "composemagic.errors",
+    "UsageError": "composemagic.errors",
+    "Workflow": "composemagic.api",
+    "load": "composemagic.api",
+    "register_cast": "composemagic.language.casts",
+    "register_component": "composemagic.components:register",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, _, attribute = _HOMES[name].partition(":")
+    found = getattr(import_module(module), attribute or name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """`%load_ext composemagic`: register the magics."""
+    from composemagic.notebook.magic import register
+
+    register(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """`%unload_ext composemagic`: undo all that loading did."""
+    from composemagic.notebook.magic import unregister
+
+    unregister(shell)

@@ -1,0 +1,64 @@
+"""Component types: one type, one file, its own settings model inside. This is the one place to register them.
+
+Looked up in this order: what `register` added, the built-ins, then the entry points `composemagic.components` of installed
+packages (the entry point's name is the type, its object the class).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from composemagic.workflow.component import Component
+
+__all__ = ["find", "known", "register"]
+
+# names and not classes, so that a workflow imports only what it uses
+BUILT_IN = {
+    "http-client": "composemagic.components.http_client:HttpClient",
+    "echo": "composemagic.components.echo:Echo",
+}
+GROUP = "composemagic.components"
+
+_registered: dict[str, type[Component]] = {}
+
+
+def register(component: type[Component]) -> Callable[[], None]:
+    """Make a component class known under its `type`; returns a function that takes it away again."""
+    before = _registered.get(component.type)
+    _registered[component.type] = component
+
+    def undo() -> None:
+        if before is None:
+            _registered.pop(component.type, None)
+        else:
+            _registered[component.type] = before
+
+    return undo
+
+
+def find(name: str) -> type[Component] | None:
+    """The class of a component type, or None."""
+    if name in _registered:
+        return _registered[name]
+    if name in BUILT_IN:
+        module, _, attribute = BUILT_IN[name].partition(":")
+        found: type[Component] = getattr(import_module(module), attribute)
+        return found
+    return _installed(name)
+
+
+def known() -> list[str]:
+    """The names of the built-in and registered types."""
+    return [*BUILT_IN, *(name for name in _registered if name not in BUILT_IN)]
+
+
+def _installed(name: str) -> type[Component] | None:
+    from importlib.metadata import entry_points
+
+    for point in entry_points(group=GROUP, name=name):
+        found: type[Component] = point.load()
+        return found
+    return None

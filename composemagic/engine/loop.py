@@ -1,0 +1,89 @@
+"""The private event loop on a daemon thread, where every run lives, and the synchronous doors to it.
+
+A notebook's own loop belongs to its kernel: a run on it would stop when a cell blocks, and block the Stop button when it
+computes. One loop of our own serves every cell and every synchronous caller of the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+__all__ = ["PrivateLoop", "private_loop"]
+
+T = TypeVar("T")
+
+_CLOSE_SECONDS = 2.0
+
+
+class PrivateLoop:
+    """An event loop that runs on a daemon thread until `close`."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.pid = os.getpid()
+        self._shared: dict[object, Any] = {}
+        self.thread = threading.Thread(target=self._run, name="composemagic-loop", daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the loop can be used: its thread runs, in this process (a fork does not take threads along)."""
+        return self.pid == os.getpid() and self.thread.is_alive() and not self.loop.is_closed()
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Run a coroutine on the loop; callable from any thread."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop)
+
+    def shared(self, key: object, make: Callable[[], Any]) -> Any:
+        """What all work on the loop shares under a key, made on first use; its `aclose()` is awaited before the loop ends.
+
+        To be called on the loop.
+        """
+        if key not in self._shared:
+            self._shared[key] = make()
+        return self._shared[key]
+
+    def close(self) -> None:
+        """Cancel what still runs, close what was opened, end the thread. At most about 2 seconds."""
+        if not self.alive:
+            return
+        done = self.submit(self._wind_up())
+        with contextlib.suppress(Exception):
+            done.result(_CLOSE_SECONDS)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(_CLOSE_SECONDS)
+
+    async def _wind_up(self) -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for thing in self._shared.values():
+            with contextlib.suppress(Exception):
+                await thing.aclose()
+        await self.loop.shutdown_asyncgens()
+
+
+_lock = threading.Lock()
+_current: PrivateLoop | None = None
+
+
+def private_loop() -> PrivateLoop:
+    """The process's private loop, started on first use and again after a fork."""
+    global _current  # noqa: PLW0603 - one loop a process is the point
+    with _lock:
+        if _current is None or not _current.alive:
+            _current = PrivateLoop()
+            atexit.register(_current.close)
+        return _current

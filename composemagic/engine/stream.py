@@ -1,0 +1,127 @@
+"""A stream of chunks that several readers can share and that collects itself where a value is wanted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from composemagic.language.casts import Chunks
+
+__all__ = ["Stream", "join", "settle"]
+
+_COMPACT_EVERY = 256
+
+
+class Stream(Chunks):
+    """Chunks from an asynchronous source of batches, read at the pace of the fastest reader.
+
+    Every reader sees every chunk from the first one; what all present readers have passed is kept joined, so that text
+    costs its characters and not an object a chunk. Belongs to one event loop.
+    """
+
+    def __init__(self, source: AsyncIterator[list[Any]], *, fragmented: bool = True, encoding: str | None = None) -> None:
+        self.fragmented = fragmented
+        self.encoding = encoding
+        self._source = source
+        self._kept: list[list[Any]] = []
+        self._readers: list[list[int]] = []
+        self._ended = False
+        self._failure: BaseException | None = None
+        self._value: Any = None
+        self._collected = False
+        self._turn: asyncio.Lock | None = None
+
+    @property
+    def collected(self) -> bool:
+        return self._collected
+
+    @property
+    def value(self) -> Any:
+        return self._value
+
+    async def batches(self) -> AsyncIterator[list[Any]]:
+        """Every batch from the start. Raises what the source raised, after the chunks before it."""
+        place = [0]
+        self._readers.append(place)
+        try:
+            while True:
+                while place[0] < len(self._kept):
+                    batch = self._kept[place[0]]
+                    place[0] += 1
+                    yield batch
+                if self._ended:
+                    if self._failure is not None:
+                        raise self._failure
+                    return
+                await self._pull(place)
+        finally:
+            self._readers.remove(place)
+
+    async def collect(self) -> Any:
+        """Read to the end and give all chunks as one value: joined text, or a list."""
+        if not self._collected:
+            chunks = [chunk async for batch in self.batches() for chunk in batch]
+            self._value = join(chunks, fragmented=self.fragmented)
+            self._collected = True
+        return self._value
+
+    def map(self, convert: Callable[[list[Any]], list[Any]], *, encoding: str | None = None) -> Stream:
+        async def converted() -> AsyncIterator[list[Any]]:
+            async for batch in self.batches():
+                if found := convert(batch):
+                    yield found
+
+        return Stream(converted(), fragmented=self.fragmented, encoding=encoding)
+
+    async def _pull(self, place: list[int]) -> None:
+        """Let one reader at a time fetch the next batch for all."""
+        if len(self._readers) > 1:
+            self._turn = self._turn or asyncio.Lock()
+            async with self._turn:
+                if place[0] >= len(self._kept) and not self._ended:
+                    await self._fetch()
+        else:
+            await self._fetch()
+
+    async def _fetch(self) -> None:
+        try:
+            self._kept.append(await anext(self._source))
+        except StopAsyncIteration:
+            self._ended = True
+        except Exception as error:
+            self._ended, self._failure = True, error
+        if len(self._kept) % _COMPACT_EVERY == 0:
+            self._compact()
+
+    def _compact(self) -> None:
+        """Join the batches every reader has passed into one; a late reader gets them as one."""
+        passed = min((place[0] for place in self._readers), default=len(self._kept))
+        if passed < 2:
+            return
+        chunks = [chunk for batch in self._kept[:passed] for chunk in batch]
+        if self.fragmented and all(type(chunk) is str for chunk in chunks):
+            chunks = ["".join(chunks)]
+        self._kept[:passed] = [chunks]
+        for place in self._readers:
+            place[0] -= passed - 1
+
+
+def join(chunks: list[Any], *, fragmented: bool) -> Any:
+    """All chunks as one value: fragments join to text only if every chunk is text, others stay a list."""
+    if fragmented and chunks and all(isinstance(chunk, str) for chunk in chunks):
+        return "".join(chunks)
+    return chunks
+
+
+async def settle(value: Any) -> Any:
+    """The value with every stream inside it collected."""
+    if isinstance(value, Stream):
+        return await value.collect()
+    if isinstance(value, Chunks):
+        return value.value
+    if isinstance(value, dict):
+        return {key: await settle(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [await settle(inner) for inner in value]
+    return value

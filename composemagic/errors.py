@@ -1,0 +1,165 @@
+"""What can go wrong, in the user's words.
+
+ComposeError                 the base: notebooks show its text, no frames
+├── DocumentError            the YAML has mistakes: a typo in a key, `${inptu.x}`, an unclosed `${`, a bad default
+├── RunError                 the YAML is right, this run is not: no key, nothing listens at `base_url`, a bad answer
+│   ├── InputError           what was given for `${input...}` is missing or of the wrong type
+│   └── ModelError           the embedded model (`--local`) is missing, broken or cannot start
+└── UsageError               the magic's first line or the command line: an unknown option, a name that does not exist
+"""
+
+from __future__ import annotations
+
+import difflib
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+__all__ = [
+    "ComposeError",
+    "DocumentError",
+    "InputError",
+    "Mark",
+    "Mistake",
+    "ModelError",
+    "RunError",
+    "Source",
+    "UsageError",
+    "suggest",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A text that marks point into.
+
+    `name` is how a message calls it ("this cell", "model-compose.yml"); `first_line` is the number its first line has
+    in the place where the user sees it (2 below a `%%compose` line).
+    """
+
+    name: str
+    text: str
+    first_line: int = 1
+
+    def line(self, index: int) -> str:
+        """The line at a 0-based index, without its end; empty beyond the text."""
+        lines = self.text.split("\n")
+        return lines[index].rstrip("\r") if index < len(lines) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A place in a source: 0-based line and column and a length, all in characters."""
+
+    source: Source
+    line: int
+    column: int
+    length: int = 1
+
+    @property
+    def number(self) -> int:
+        """The line's number as the user's editor shows it."""
+        return self.line + self.source.first_line
+
+    def draw(self) -> str:
+        """The line with its number, and carets under the marked characters."""
+        text = self.source.line(self.line).replace("\t", " ")
+        head = f"{self.number:4} | "
+        before, marked = text[: self.column], text[self.column : self.column + self.length]
+        carets = "^" * max(1, _width(marked))
+        return f"{head}{text}\n{' ' * (len(head) + _width(before))}{carets}"
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One thing wrong in a document: a sentence and, where there is one, its place."""
+
+    sentence: str
+    mark: Mark | None = None
+
+    def draw(self) -> str:
+        """The sentence, indented, and below it the marked line."""
+        return f"  {self.sentence}" + (f"\n{self.mark.draw()}" if self.mark else "")
+
+
+class ComposeError(Exception):
+    """The base of every error that composemagic raises on purpose; its text is meant to be read by a user."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in place of a traceback (nbconvert and papermill too)."""
+        return str(self).splitlines()
+
+
+class DocumentError(ComposeError):
+    """All mistakes of a document at once, each with its line and a caret."""
+
+    def __init__(self, mistakes: Sequence[Mistake]) -> None:
+        self.mistakes = tuple(sorted(mistakes, key=_place))
+        super().__init__(self.mistakes)
+
+    def __str__(self) -> str:
+        count = len(self.mistakes)
+        names = dict.fromkeys(mistake.mark.source.name for mistake in self.mistakes if mistake.mark)
+        where = f" in {' and '.join(names)}" if names else ""
+        head = f"compose: {count} mistake{'s' if count != 1 else ''}{where}"
+        return "\n".join([head, *(mistake.draw() for mistake in self.mistakes)])
+
+
+class RunError(ComposeError):
+    """A run failed.
+
+    `kind` is a word for programs (`auth`, `connect`, `timeout_read`, `truncated`, ...), `sentence` the words for people,
+    `job` the id of the job it happened in, `mark` the line of YAML that asked for it, where one is known.
+    """
+
+    def __init__(self, kind: str, sentence: str, *, job: str | None = None, mark: Mark | None = None) -> None:
+        self.kind = kind
+        self.sentence = sentence
+        self.job = job
+        self.mark = mark
+        super().__init__(sentence)
+
+    def __str__(self) -> str:
+        return f"compose: {self.sentence}" + (f"\n{self.mark.draw()}" if self.mark else "")
+
+
+class InputError(RunError):
+    """An input is missing, or its value does not fit its type. `problems` maps an input's name to what is wrong with it."""
+
+    def __init__(self, problems: dict[str, str], *, hint: str = "") -> None:
+        self.problems = problems
+        super().__init__("input", "; ".join(problems.values()) + (f". {hint}" if hint else ""))
+
+
+class ModelError(RunError):
+    """The embedded model cannot be found, fetched or started."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__("model", sentence)
+
+
+class UsageError(ComposeError):
+    """The command was given wrongly: an option, an argument or a name in it. Not a mistake in the YAML."""
+
+    def __str__(self) -> str:
+        return f"compose: {self.args[0]}"
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """The end of a sentence that names the nearest right word, or nothing when none is near."""
+    names = list(known)
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.6) or difflib.get_close_matches(
+        word.lower().replace("_", "-"), names, n=1, cutoff=0.6
+    )
+    return f"; did you mean `{near[0]}`?" if near else ""
+
+
+def _place(mistake: Mistake) -> tuple[int, int]:
+    return (mistake.mark.line, mistake.mark.column) if mistake.mark else (-1, -1)
+
+
+def _width(text: str) -> int:
+    """Columns a terminal gives the text: wide East Asian characters take two, combining ones none."""
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
+    )

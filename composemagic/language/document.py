@@ -1,0 +1,790 @@
+"""YAML text -> plain data and the place of every path in it.
+
+The text is YAML 1.2 (core schema) with merge keys. PyYAML's event stream is all that is used of it: libyaml's where it is
+installed, else the pure one. Its composer and constructor recurse without bounds, build objects that a tag names, and read
+YAML 1.1 (`on` is true, `012` is ten); here the events are counted while they come, so a hostile text is refused before
+anything is built from it.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from composemagic.errors import DocumentError, Mark, Mistake, Source
+
+__all__ = ["Document", "parse", "plain_value"]
+
+MAX_BYTES = 256 * 1024
+MAX_DEPTH = 64
+MAX_NODES = 20_000  # keys, values and what aliases repeat
+MAX_ALIASES = 100
+MAX_DIGITS = 300
+MAX_MISTAKES = 20
+MAX_REREAD = 1024 * 1024  # characters read again, in all, for the sake of unquoted `${...}`
+
+Path = tuple[str | int, ...]
+Scalar = str | int | float | bool | None
+
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def parse(text: str, name: str = "this document", first_line: int = 1) -> Document:
+    """Read one YAML 1.2 document whose top is a mapping.
+
+    `name` is how messages call it, `first_line` the number of its first line in the user's editor. An unquoted `${...}` on
+    one line may stand inside flow collections and may hold `: ` and ` #`. Raises DocumentError.
+    """
+    source = Source(name, text.removeprefix("\ufeff"), first_line)
+    _check_text(source)
+    masked, reread = _Masked(source.text), 0
+    while True:
+        reading = _Reading(source, masked)
+        try:
+            return reading.document()
+        except _StumbleError as stumble:
+            at = stumble.at
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            stopped = reading.stumble(error)
+            if stopped is None:
+                raise reading.refusal(error) from None
+            at = stopped
+        reread += at + len(text) // 8
+        if not masked.hide(at, allowed=reread <= MAX_REREAD):
+            raise reading.unreadable_reference(at)
+
+
+@dataclass(slots=True)
+class _Place:
+    """Where one value stands, as indexes into the text.
+
+    `style` is "" for a plain scalar, one of `' " | >` for the others, `{` or `[` for a collection, and begins with `*` where
+    the value came through an alias or a merge key: then `children` still tell the styles of what is inside, not its place.
+    """
+
+    start: int
+    end: int
+    style: str
+    children: dict[str, _Place] | list[_Place] | None = None
+    key: tuple[int, int] | None = None
+
+    def child(self, step: str | int) -> _Place | None:
+        """The place one step further down, if there is one."""
+        if isinstance(self.children, dict):
+            return self.children.get(step) if isinstance(step, str) else None
+        if isinstance(self.children, list) and isinstance(step, int) and 0 <= step < len(self.children):
+            return self.children[step]
+        return None
+
+    def repeated(self, at: _Place) -> _Place:
+        """The same value where an alias at another place repeats it."""
+        return _Place(at.start, at.end, "*" + self.style.lstrip("*"), self.children)
+
+
+@dataclass(frozen=True)
+class Document:
+    """YAML text after reading: `data` is dicts with text keys, lists and scalars, all of its own (aliases are copied)."""
+
+    source: Source
+    data: dict[str, Any]
+    _root: _Place = field(repr=False, compare=False)
+
+    def mark(self, path: Path) -> Mark:
+        """The first line of the value at `path`, or of the nearest value above it that stands in the text.
+
+        The length reaches to the end of the value or of the line.
+        """
+        place, _ = self._nearest(path)
+        return self._whole(place)
+
+    def key_mark(self, path: Path) -> Mark:
+        """The characters of the key that `path` ends in (without quotes); the value's mark where there is no such key."""
+        place, exact = self._nearest(path)
+        return _mark(self.source, *place.key) if exact and place.key else self._whole(place)
+
+    def span(self, path: Path, start: int, length: int) -> Mark:
+        """The mark of the characters `start` to `start + length` of the text at `path`.
+
+        Exact for plain and quoted scalars of one line without escapes and for literal blocks (`|`), there to the end of the
+        line at most. For any other scalar it is the whole value: the place cannot be known.
+        """
+        place, exact = self._nearest(path)
+        at = self._offset(place, start) if exact else None
+        return self._whole(place) if at is None else _mark(self.source, at, at + length)
+
+    def is_quoted(self, path: Path) -> bool:
+        """Whether the scalar at `path` was written in quotes or as a block, so that it is text whatever it looks like."""
+        place: _Place | None = self._root
+        for step in path:
+            place = place.child(step) if place else None
+        return place is not None and place.style[-1:] in tuple("'\"|>")
+
+    def _nearest(self, path: Path) -> tuple[_Place, bool]:
+        place = self._root
+        for step in path:
+            child = None if place.style.startswith("*") else place.child(step)
+            if child is None:
+                return place, False
+            place = child
+        return place, True
+
+    def _whole(self, place: _Place) -> Mark:
+        start = self._scalar_start(place)
+        if place.style in ("|", ">"):
+            lines = re.compile(r"[^\n]*\n(?:[ \t\r]*\n)*[ \t]*").match(self.source.text, start, place.end)
+            start = lines.end() if lines and lines.end() < place.end else start
+        line = re.compile(r".*\S").match(self.source.text, start)
+        return _mark(self.source, start, min(place.end, line.end()) if line else place.end)
+
+    def _scalar_start(self, place: _Place) -> int:
+        return _after_properties(self.source.text, place.start, place.end)
+
+    def _offset(self, place: _Place, offset: int) -> int | None:
+        """The index of a character of the decoded scalar, where it can be known."""
+        start = self._scalar_start(place)
+        written = self.source.text[start : place.end]
+        if place.style == "|":
+            found = _offset_in_block(written, offset)
+        elif place.style in ("", "'", '"'):
+            found = _offset_in_line(written, place.style, offset)
+        else:
+            found = None
+        return None if found is None else start + found
+
+
+def plain_value(text: str) -> Scalar:
+    """What a plain scalar means by the core schema of YAML 1.2 (10.3.2): `012` is 12, `on` and `12:30` are text.
+
+    Raises ValueError for an integer of more than 300 digits.
+    """
+    if text[:1] not in _TYPED:
+        return text
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INTEGER.fullmatch(text):
+        if len(text) > MAX_DIGITS:
+            raise ValueError(f"an integer can have at most {MAX_DIGITS} digits")
+        return int(text, {"o": 8, "x": 16}.get(text[1:2], 10))
+    return float(text) if _FLOAT.fullmatch(text) else text
+
+
+_WORDS: dict[str, Scalar] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+    **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), float("inf")),
+    **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), float("-inf")),
+    **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
+}
+_TYPED = frozenset(("", *"~nNtTfF+-.0123456789"))
+_INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+
+
+# ── reading the events ──
+
+
+class _StumbleError(Exception):
+    """A plain scalar ended inside the `${...}` that starts at `at`."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+
+
+@dataclass(slots=True)
+class _Anchor:
+    """What `&name` stands before; `size` counts its nodes, aliases expanded."""
+
+    value: Any
+    place: _Place
+    size: int
+    height: int
+
+
+class _Reading:
+    """One pass over the events of a text."""
+
+    def __init__(self, source: Source, masked: _Masked) -> None:
+        self.source = source
+        self.masked = masked
+        self.events: Iterator[Any] = yaml.parse(masked.text, Loader=_LOADER)
+        self.mistakes: list[Mistake] = []
+        self.anchors: dict[str, _Anchor | None] = {}  # None: its value is not complete yet
+        self.opened: list[int] = []  # the starts of the collections we are in
+        self.nodes = 0
+        self.aliases = 0
+        self.seen = 0  # the end of the latest token that became part of the data
+
+    def document(self) -> Document:
+        """Read all; raise what is wrong, everything at once as far as it can be read."""
+        next(self.events)
+        start = next(self.events)
+        if type(start) is yaml.StreamEndEvent:
+            raise DocumentError([Mistake(f"{self.source.name} is empty")])
+        self.check_directives(start.end_mark.index)
+        top = next(self.events)
+        self.check_top(top)
+        data, root = self.node(top, 1)
+        next(self.events)
+        more = next(self.events)
+        if type(more) is not yaml.StreamEndEvent:
+            raise self.stop("only one YAML document fits here", more.start_mark.index, more.end_mark.index)
+        if self.mistakes:
+            raise DocumentError(self.mistakes)
+        return Document(self.source, data, root)
+
+    def check_directives(self, end: int) -> None:
+        found = _DIRECTIVE.search(self.source.text, 0, end)
+        if found:
+            raise self.stop(_DIRECTIVE_SENTENCE, *found.span())
+
+    def check_top(self, event: Any) -> None:
+        if type(event) is yaml.MappingStartEvent:
+            return
+        if type(event) is yaml.ScalarEvent and event.value == "" and not event.style:
+            raise DocumentError([Mistake(f"{self.source.name} is empty")])
+        is_list = type(event) is yaml.SequenceStartEvent
+        this = "a list" if is_list else "a single value"
+        start = event.start_mark.index
+        end = start + 1 if is_list else event.end_mark.index
+        raise self.stop(f"a YAML mapping is expected at the top, this is {this}", start, end)
+
+    def node(self, event: Any, depth: int) -> tuple[Any, _Place]:
+        """The value and the place of the node that begins with `event`."""
+        before = self.nodes
+        self.count(1, event)
+        kind = type(event)
+        if kind is yaml.AliasEvent:
+            return self.alias(event, depth)
+        anchor = event.anchor
+        if anchor:
+            self.anchors[anchor] = None
+        found = self.scalar(event) if kind is yaml.ScalarEvent else self.collection(event, depth)
+        if anchor:
+            self.anchors[anchor] = _Anchor(found[0], found[1], self.nodes - before, _height(found[0]))
+        return found
+
+    def count(self, nodes: int, event: Any) -> None:
+        self.nodes += nodes
+        if self.nodes > MAX_NODES:
+            sentence = f"more than {MAX_NODES:,} values, with what aliases repeat"
+            raise self.stop(sentence, event.start_mark.index, event.end_mark.index)
+
+    def alias(self, event: Any, depth: int) -> tuple[Any, _Place]:
+        place = _Place(event.start_mark.index, event.end_mark.index, "*")
+        span = (place.start, place.end)
+        name = event.anchor
+        self.aliases += 1
+        if self.aliases > MAX_ALIASES:
+            raise self.stop(f"more than {MAX_ALIASES} aliases such as `*{name}`", *span)
+        if name not in self.anchors:
+            raise self.stop(f"no `&{name}` stands above this alias; for text, put quotes around it", *span)
+        anchor = self.anchors[name]
+        if anchor is None:
+            raise self.stop(f"`*{name}` stands inside `&{name}`, so it would contain itself", *span)
+        self.count(anchor.size - 1, event)
+        if depth + anchor.height > MAX_DEPTH + 1:
+            raise self.stop(_TOO_DEEP, *span)
+        return _copy(anchor.value), anchor.place.repeated(place)
+
+    def scalar(self, event: Any) -> tuple[Scalar, _Place]:
+        place, value = self.text(event)
+        if event.tag:
+            return self.tagged(event, value), place
+        if place.style:
+            return value, place
+        try:
+            return plain_value(value), place
+        except ValueError as error:
+            self.mistake(str(error), place.start, place.end)
+            return value, place
+
+    def text(self, event: Any) -> tuple[_Place, str]:
+        """A scalar as text, and its place."""
+        start, end, value, style = event.start_mark.index, event.end_mark.index, event.value, event.style or ""
+        self.seen = end
+        if self.masked.spans and _FILL in value:
+            value = self.masked.restore(value, start, end, style)
+        if not style and "${" in value:
+            self.check_closed(start, end)
+        elif style == '"' and not value.isascii():
+            self.check_surrogates(value, start, end)
+        return _Place(start, end, style), value
+
+    def check_closed(self, start: int, end: int) -> None:
+        """A plain scalar that a `: ` or ` #` cut in the middle of a reference has to be read again."""
+        for at, stop in _references(self.masked.text, start, end):
+            if stop > end:
+                raise _StumbleError(at)
+
+    def check_surrogates(self, value: str, start: int, end: int) -> None:
+        # libyaml refuses these escapes by itself
+        if _SURROGATE.search(value):
+            escapes = _ESCAPE.finditer(self.masked.text, start, end)
+            half = next((escape.span() for escape in escapes if _HALF.match(escape[0])), (start, end))
+            self.mistake(_HALF_SENTENCE, *half)
+
+    def tagged(self, event: Any, value: str) -> Scalar:
+        convert = _TAGS.get(event.tag)
+        try:
+            if convert is not None:
+                return convert(value)
+        except ValueError:
+            sentence = f"this is not what its tag `!!{event.tag.rpartition(':')[2]}` says"
+        else:
+            sentence = _TAG_SENTENCE
+        self.mistake(sentence, event.start_mark.index, event.end_mark.index)
+        return value
+
+    def collection(self, event: Any, depth: int) -> tuple[Any, _Place]:
+        start = event.start_mark.index
+        if depth > MAX_DEPTH:
+            raise self.stop(_TOO_DEEP, start, start + 1)
+        is_map = type(event) is yaml.MappingStartEvent
+        self.seen = max(self.seen, event.end_mark.index) if event.flow_style else self.seen
+        if event.tag and event.tag != _CORE + ("map" if is_map else "seq"):
+            self.mistake(_TAG_SENTENCE, start, _token_end(self.source.text, start))
+        self.opened.append(_after_properties(self.source.text, start, len(self.source.text)))
+        found = self.mapping(start, depth) if is_map else self.sequence(start, depth)
+        self.opened.pop()
+        return found
+
+    def until(self, last: Any) -> Iterator[Any]:
+        """The events before the next one of a type."""
+        while type(event := next(self.events)) is not last:
+            yield event
+        self.seen = event.end_mark.index
+
+    def sequence(self, start: int, depth: int) -> tuple[list[Any], _Place]:
+        data: list[Any] = []
+        places: list[_Place] = []
+        for event in self.until(yaml.SequenceEndEvent):
+            value, place = self.node(event, depth + 1)
+            data.append(value)
+            places.append(place)
+        return data, _Place(start, self.seen, "[", places)
+
+    def mapping(self, start: int, depth: int) -> tuple[dict[str, Any], _Place]:
+        data: dict[str, Any] = {}
+        places: dict[str, _Place] = {}
+        merges = False
+        for event in self.until(yaml.MappingEndEvent):
+            key, span = self.key(event)
+            value, place = self.node(next(self.events), depth + 1)
+            if key in places:
+                self.twice(key, places[key].key, span)
+                continue
+            place.key = span
+            data[key] = value
+            places[key] = place
+            merges = merges or (key == "<<" and not event.style)
+        if merges:
+            data = self.merged(data, places)
+        return data, _Place(start, self.seen, "{", places)
+
+    def key(self, event: Any) -> tuple[str, tuple[int, int]]:
+        """A key as written, and its span without quotes."""
+        self.count(1, event)
+        start, end = event.start_mark.index, event.end_mark.index
+        if type(event) is not yaml.ScalarEvent:
+            this = {yaml.AliasEvent: "an alias", yaml.SequenceStartEvent: "a list"}.get(type(event), "a mapping")
+            raise self.stop(f"a key must be text, this is {this}", start, max(end, start + 1))
+        place, key = self.text(event)
+        if event.tag and event.tag != _CORE + "str":
+            self.mistake("a key is always text; a tag cannot stand before it", start, end)
+        if event.anchor:
+            self.anchors[event.anchor] = _Anchor(key, place, 1, 0)
+        if not key and not place.style:
+            self.mistake("a key is missing here", start, start + 1)
+        start = _after_properties(self.source.text, start, end)
+        return key, (start + 1, end - 1) if place.style in ("'", '"') else (start, end)
+
+    def twice(self, key: str, first: tuple[int, int] | None, second: tuple[int, int]) -> None:
+        mark = _mark(self.source, *(first or second))
+        self.mistake(f"`{_short(key)}` is written twice; first on line {mark.number}", *second)
+        here = Mistake(f"`{_short(key)}` is written here first", mark)
+        if here not in self.mistakes:
+            self.mistakes.append(here)
+
+    def merged(self, data: dict[str, Any], places: dict[str, _Place]) -> dict[str, Any]:
+        """Fill in what `<<` brings (YAML 1.1, https://yaml.org/type/merge.html): own keys win, then the earlier mapping."""
+        value, at = data.pop("<<"), places.pop("<<")
+        values, spots = (value, at.children) if isinstance(value, list) else ([value], [at])
+        brought: dict[str, Any] = {}
+        for each, spot in zip(values, spots or (), strict=True):
+            if not isinstance(each, dict) or not isinstance(spot, _Place):
+                self.mistake("`<<` takes a mapping or a list of mappings", at.start, at.end)
+                break
+            alias = at if at.style.startswith("*") else spot
+            for key in each.keys() - brought.keys() if brought else each:
+                place = spot.child(key) or spot
+                places.setdefault(key, place.repeated(alias) if alias.style.startswith("*") else place)
+            brought = {**each, **brought}
+        return {**brought, **data}
+
+    def mistake(self, sentence: str, start: int, end: int) -> None:
+        """Note what is wrong and read on; a text with too many mistakes is not read further."""
+        self.mistakes.append(Mistake(sentence, _mark(self.source, start, end)))
+        if len(self.mistakes) >= MAX_MISTAKES:
+            raise DocumentError(self.mistakes)
+
+    def stop(self, sentence: str, start: int, end: int) -> DocumentError:
+        """What is wrong so far and what makes reading on impossible."""
+        return DocumentError([*self.mistakes, Mistake(sentence, _mark(self.source, start, end))])
+
+    def refusal(self, error: Exception) -> DocumentError:
+        """The parser's complaint in our words."""
+        return self.stop(*_explain(error, self.masked.text, self.opened, self.seen))
+
+    def stumble(self, error: Exception) -> int | None:
+        """The index of the `${` that the parser could not read past, where that is why it stopped."""
+        if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+            return None
+        text, at = self.masked.text, error.problem_mark.index
+        if at and text.startswith("${", at - 1):
+            return at - 1
+        if str(error.problem).startswith("mapping values are not allowed"):
+            start = max(text.rfind("\n", 0, at) + 1, self.seen)
+            return next((begin for begin, end in _references(text, start, at) if end > at), None)
+        depth = sum(text.startswith(("[", "{"), start) for start in self.opened)
+        return _cut_in_flow(text, self.seen, at, depth)
+
+    def unreadable_reference(self, at: int) -> DocumentError:
+        if _closing(self.masked.text, at) is None:
+            return self.stop("`${` is not closed with `}` on its line", at, at + 2)
+        return self.stop("put quotes around the value that holds this `${...}`", at, at + 2)
+
+
+_CORE = "tag:yaml.org,2002:"
+_TOO_DEEP = f"more than {MAX_DEPTH} levels deep"
+_TAG_SENTENCE = "tags such as `!name` are not used here; for text, put quotes around it"
+_DIRECTIVE = re.compile(r"^%(?!YAML[ \t]+1\.[0-9]+[ \t]*(?:#.*)?\r?$).*", re.MULTILINE)
+_DIRECTIVE_SENTENCE = "YAML directives (lines that start with `%`) are not used here; for text, put quotes around it"
+
+
+def _as(*kinds: type) -> Callable[[str], Scalar]:
+    def convert(text: str) -> Scalar:
+        value = plain_value(text)
+        if type(value) not in kinds:
+            raise ValueError(text)
+        return value
+
+    return convert
+
+
+_TAGS: dict[str, Callable[[str], Scalar]] = {
+    _CORE + "str": str,
+    _CORE + "int": _as(int),
+    _CORE + "float": lambda text: float(_as(int, float)(text) or 0),
+    _CORE + "bool": _as(bool),
+    _CORE + "null": _as(type(None)),
+}
+
+
+def _height(value: Any) -> int:
+    """Levels of collections in a value: 0 for a scalar."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    return 1 + max(map(_height, value), default=0) if isinstance(value, list) else 0
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _copy(item) for key, item in value.items()}
+    return [_copy(item) for item in value] if isinstance(value, list) else value
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+# ── unquoted references ──
+#
+# YAML ends a plain scalar at `{` in a flow collection, and at `: ` and ` #` anywhere. Where that hits a `${...}`, the
+# reference is hidden behind as many private-use characters, the text is read again, and what they hide is put back into the
+# value: all places stay true. A text that YAML reads without stumbling is never touched.
+
+_FILL = "\ue000"
+_BREAK = "\n\r\x85\u2028\u2029"
+_LINE = re.compile(rf"[^{_BREAK}]*")
+_START = re.compile(r"(?<!\$)(?:\$\$)*\$\{")
+_PIECE = re.compile(rf"""[|\[][ \t]*(?:"[^"{_BREAK}]*"|'[^'{_BREAK}]*')(?=[ \t]*[\]}}@])|\\[{{}}]|[{{}}{_BREAK}]""")
+_TOKEN = re.compile(
+    r"""\s+ | \#[^\n]* | [,\[\]{}] | [-?:](?=\s) | [:](?=[,\[\]{}"']) | [&*!][^\s,\[\]{}]*
+    | "(?:[^"\\]|\\.)*+" | '(?:[^']|'')*+' | (?P<plain>[^\s"'|>](?:[^\s,\[\]{}:]|:(?![\s,\[\]{}])|[ \t]+(?![\s\#]))*+)""",
+    re.VERBOSE | re.DOTALL,
+)
+_MEANS_MORE = re.compile(r"""["'\\]|:\s|\s#""")  # what quotes, escapes, keys and comments are made of
+_PAIR = re.compile(r"(?<!\\)(?:\\\\)*(\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2}))")
+
+
+def _closing(text: str, start: int) -> int | None:
+    """The index after the `}` that closes the `${` at `start` on its line."""
+    depth = 0
+    for piece in _PIECE.finditer(text, start):
+        if piece[0] in _BREAK:
+            return None
+        depth += {"{": 1, "}": -1}.get(piece[0], 0)
+        if not depth:
+            return piece.end()
+    return None
+
+
+def _references(text: str, start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """The closed references that start between two indexes; none after one that is not closed on the same line.
+
+    So every character is looked at once, also in a line of a hundred thousand `${`.
+    """
+    while found := _START.search(text, start, stop):
+        at = found.end() - 2
+        end = _closing(text, at)
+        if end is not None:
+            yield at, end
+        start = end or _LINE.match(text, at).end()  # type: ignore[union-attr]
+
+
+def _cut_in_flow(text: str, start: int, stop: int, depth: int) -> int | None:
+    """The first `${` that ends a plain scalar in a flow collection; `start` is between two tokens.
+
+    The parser looks ahead as far as a key could reach, so it may complain of what follows in the line before it comes to the
+    `{` itself: in `[${input.x | 'b}'}]` of a quote that is not closed.
+    """
+    while start < stop and (token := _TOKEN.match(text, start)):
+        start = token.end()
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(token[0], 0)
+        if token["plain"] and depth and text.startswith("${", start - 1):
+            return start - 1
+        if not depth and (token["plain"] or token[0] in ("]", "}")):
+            return None
+    return None
+
+
+class _Masked:
+    """A text in which some references are hidden."""
+
+    def __init__(self, text: str) -> None:
+        self.original = text
+        self.text = text
+        self.spans: list[tuple[int, int, str]] = []  # start, end, what it means in double quotes
+        self.possible = _FILL not in text
+        self.stumbled = False
+        if self.possible and "\\u" in text:
+            # JSON writes characters beyond U+FFFF as two escapes, which YAML parsers refuse or leave apart
+            self.show([(*pair.span(1), _character(pair[2], pair[3])) for pair in _PAIR.finditer(text)])
+
+    def hide(self, at: int, *, allowed: bool) -> bool:
+        """Hide the reference at an index, for which the parser stumbled; False if that cannot be done.
+
+        The first time all others are hidden that mean the same to YAML wherever they stand, also in quotes, blocks and
+        comments, so that a document is read twice and not once for each of them.
+        """
+        end = _closing(self.original, at)
+        if end is None or not self.possible or not allowed:
+            return False
+        hidden = [span for span in self.spans if span[1] <= at or span[0] >= end]
+        if not self.stumbled:
+            self.stumbled = True
+            for begin, stop in _references(self.original, 0, len(self.original)):
+                inside = self.original[begin:stop]
+                if (stop <= at or begin >= end) and not _MEANS_MORE.search(inside):
+                    hidden.append((begin, stop, inside))
+        self.show([*hidden, (at, end, self.original[at:end])])
+        return True
+
+    def show(self, spans: list[tuple[int, int, str]]) -> None:
+        self.spans = sorted(spans)
+        parts, done = [], 0
+        for start, end, _ in self.spans:
+            parts += [self.original[done:start], _FILL * (end - start)]
+            done = end
+        self.text = "".join([*parts, self.original[done:]])
+
+    def restore(self, value: str, start: int, end: int, style: str) -> str:
+        """Put back what is hidden in the decoded scalar that stands between two indexes."""
+        begin = _after_properties(self.original, start, end)
+        if style in ("|", ">"):
+            begin = self.original.find("\n", begin) + 1  # a comment may follow the indicator
+        parts, done = [], 0
+        for first, last, meaning in self.spans[bisect_left(self.spans, (begin, 0, "")) :]:
+            if first >= end:
+                break
+            at = value.find(_FILL, done)
+            if at < 0:
+                break
+            parts += [value[done:at], meaning if style == '"' else self.original[first:last]]
+            done = at + last - first
+        return "".join([*parts, value[done:]])
+
+
+def _character(high: str, low: str) -> str:
+    return chr(0x10000 + ((int(high, 16) - 0xD800) << 10) + int(low, 16) - 0xDC00)
+
+
+# ── places ──
+
+_PROPERTIES = re.compile(r"(?:[!&][^\s]*|#[^\n]*|\s+)*")
+
+
+def _mark(source: Source, start: int, end: int) -> Mark:
+    """The characters from `start` to `end`, or to the end of the line."""
+    line_start = source.text.rfind("\n", 0, start) + 1
+    line_end = source.text.find("\n", start)
+    line = source.text[start : min(end, line_end if line_end >= 0 else len(source.text))].rstrip("\r")
+    return Mark(source, source.text.count("\n", 0, start), start - line_start, max(1, len(line)))
+
+
+def _after_properties(text: str, start: int, end: int) -> int:
+    """Where a node itself begins, after its tag and anchor."""
+    if text[start : start + 1] not in ("!", "&"):
+        return start
+    found = _PROPERTIES.match(text, start, end)
+    return found.end() if found else start
+
+
+def _token_end(text: str, start: int) -> int:
+    found = re.compile(r"[^\s,\[\]{}]+").match(text, start)
+    return found.end() if found else start + 1
+
+
+def _offset_in_line(written: str, quote: str, offset: int) -> int | None:
+    inside = written[1:-1] if quote else written
+    escape = {"'": "''", '"': "\\"}.get(quote)
+    if (escape and escape in inside) or not 0 <= offset <= len(inside) or any(char in inside for char in _BREAK):
+        return None
+    return offset + len(quote)
+
+
+def _offset_in_block(written: str, offset: int) -> int | None:
+    """In a literal block every line is as written, but for the indentation, which the first line that is not empty sets."""
+    header, _, body = written.replace("\r\n", " \n").partition("\n")
+    first = re.search(r"^ *(?=[^ \n])", body, re.MULTILINE)
+    if not first or offset < 0 or re.search(r"^\|[-+]?[0-9]", header) or any(char in body for char in _BREAK[1:]):
+        return None
+    indent, at = len(first[0]), len(header) + 1
+    for line in body.split("\n"):
+        length = max(0, len(line) - ("\r\n" in written and line.endswith(" ")) - indent)
+        if offset <= length:
+            return at + min(indent, len(line)) + offset
+        offset -= length + 1
+        at += len(line) + 1
+    return None
+
+
+# ── what is wrong, in plain words ──
+
+_FORBIDDEN = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_HALF = re.compile(r"\\(?:u|U0000)[dD][89a-fA-F][0-9a-fA-F]{2}")
+_ESCAPE = re.compile(r"\\(?:u.{4}|U.{8}|.)", re.DOTALL)
+_HALF_SENTENCE = "half of a surrogate pair is no character"
+_NO_CHARACTER = "this stands for no character"
+_TAB_SENTENCE = "a tab cannot indent YAML; use spaces"
+_QUOTE_SENTENCE = "the quote that starts here is not closed"
+_COLON_SENTENCE = "a `:` cannot stand here; put quotes around the text, or mend the indentation"
+
+# what the parser says (libyaml | pure), which of its two marks counts, how much is underlined, our words
+_SENTENCES: Iterable[tuple[str, bool, str, str]] = (
+    (r"directive|incompatible YAML", True, r".*\S", _DIRECTIVE_SENTENCE),
+    (r"tab character", False, r".", _TAB_SENTENCE),
+    (r" tag\b|tag handle", True, r"\S*", _TAG_SENTENCE),
+    (r"end of stream|document (?:indicator|separator)", True, r".", _QUOTE_SENTENCE),
+    (r"could not find expected ':'", True, r".*\S", "a `: ` is missing after this key"),
+    (r"mapping values are not allowed", False, r".", _COLON_SENTENCE),
+    (r"document start", False, r".*\S", "this cannot follow what stands before it"),
+    (r"entries are not allowed", False, r".", "a list item cannot start here; put its `-` on a new line"),
+    (r"mapping keys are not allowed", False, r".", "a `?` cannot stand here; put quotes around the text"),
+    (r"scanning an alias", True, r"\S*", "`*` begins an alias in YAML; for text, put quotes around it"),
+    (r"scanning an anchor", True, r"\S*", "`&` begins an anchor in YAML; for text, put quotes around it"),
+    (r"cannot start any token", False, r".", "`{char}` cannot begin a value; put quotes around it"),
+    (r"indicator equal to 0|found 0$", False, r".", "the indentation after `|` or `>` is a digit from 1 to 9"),
+    (r"comment or (?:a )?line break|chomping", False, r".*\S", "only a comment can follow `|` or `>` on its line"),
+    (r"node content", False, r".", "a value is missing before `{char}`"),
+)
+
+
+def _check_text(source: Source) -> None:
+    """Refuse a text for its size or its characters. Raises DocumentError."""
+    text = source.text
+    if len(text) > MAX_BYTES or (not text.isascii() and len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES):
+        raise DocumentError([Mistake(f"{source.name} is larger than {MAX_BYTES // 1024} KiB")])
+    found = _FORBIDDEN.search(text)
+    if found:
+        code = ord(found[0])
+        sentence = _HALF_SENTENCE if 0xD800 <= code < 0xE000 else f"the character U+{code:04X} cannot stand in YAML"
+        # such a character must not reach the user's terminal either
+        shown = Source(source.name, _FORBIDDEN.sub("\ufffd", text), source.first_line)
+        raise DocumentError([Mistake(sentence, _mark(shown, found.start(), found.end()))])
+
+
+def _explain(error: Exception, text: str, opened: list[int], seen: int) -> tuple[str, int, int]:
+    """A sentence for what the parser raised, and what to underline."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        # the pure parser's chr() of an escape beyond U+10FFFF
+        found = re.compile(r"\\U(?!000|0010)[0-9a-fA-F]{8}").search(text, seen)
+        return (_NO_CHARACTER, *found.span()) if found else ("this is not YAML", seen, seen + 1)
+    said = f"{error.context or ''} {error.problem or ''}"
+    problem = error.problem_mark.index
+    context = error.context_mark.index if error.context_mark else problem
+    if "quoted scalar" in said and ("escape" in said or "hex" in said):
+        return _explain_escape(text, text.rfind("\\", 0, problem + 1))
+    return (
+        _explain_flow(said, text, opened, problem)
+        or _explain_by_table(said, text, problem, context)
+        or _explain_position(text, problem, in_list="collection" in said)
+    )
+
+
+def _explain_by_table(said: str, text: str, problem: int, context: int) -> tuple[str, int, int] | None:
+    for pattern, at_context, underline, sentence in _SENTENCES:
+        if re.search(pattern, said):
+            start = context if at_context else problem
+            char = text[start : start + 1]
+            found = re.compile(underline).match(text, start)
+            words = _TAB_SENTENCE if char == "\t" else sentence.format(char=char).replace("```", "a backtick")
+            return words, start, found.end() if found else start + 1
+    return None
+
+
+def _explain_escape(text: str, at: int) -> tuple[str, int, int]:
+    if half := _HALF.match(text, at):
+        return _HALF_SENTENCE, *half.span()
+    if text[at + 1 : at + 2] in ("x", "u", "U"):
+        found = re.compile(r"\\.[0-9a-fA-F]{0,8}").match(text, at)
+        return _NO_CHARACTER, at, found.end() if found else at + 2
+    written = text[at : at + 2]
+    return f"`{written}` means nothing in double quotes; write `\\\\` for a backslash, or use single quotes", at, at + 2
+
+
+def _explain_flow(said: str, text: str, opened: list[int], problem: int) -> tuple[str, int, int] | None:
+    """What is wrong between `[ ]` or `{ }`: it is not closed, or a comma is missing."""
+    if (
+        not opened
+        or not text.startswith(("[", "{"), opened[-1])
+        or not re.search(r"a flow (?:mapping|sequence|node)", said)
+    ):
+        return None
+    start, char = opened[-1], text[problem : problem + 1]
+    new_line = "\n" in text[start:problem]
+    if char == ":" and not new_line:
+        return _COLON_SENTENCE, problem, problem + 1
+    wrong = char in ("]", "}") and char != {"[": "]", "{": "}"}[text[start]]
+    if not char or wrong or char == ":" or text.startswith(("---", "..."), problem):
+        this = "list" if text[start] == "[" else "mapping"
+        return f"the {this} that starts here is not closed", start, start + 1
+    return None if "node" in said else ("a `,` is missing before this", problem, _token_end(text, problem))
+
+
+def _explain_position(text: str, problem: int, *, in_list: bool) -> tuple[str, int, int]:
+    end = text.find("\n", problem)
+    end = len(text) if end < 0 else end
+    before = text[text.rfind("\n", 0, problem) + 1 : problem]
+    if before.strip() or text[problem : problem + 1] in ("]", "}", ","):
+        return "this cannot follow what stands before it", problem, end
+    if in_list:
+        return "this line does not continue the list above it; an item begins with `- `", problem, end
+    return "the indentation of this line fits no line above it", problem, end

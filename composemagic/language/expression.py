@@ -1,0 +1,422 @@
+"""The language inside `${...}`: `source.path[0] as type/subtype | default @(note)`.
+
+One function a rule; each function's docstring is its rule. Positions are characters from the start of the scalar.
+
+    template  = { literal | "$$" | reference }
+    reference = "${" ws source path [ ws "as" ws cast ] [ ws "|" default ] { ws annotation } ws "}"
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+__all__ = [
+    "Annotation",
+    "Cast",
+    "Default",
+    "Each",
+    "ExpressionError",
+    "Index",
+    "Name",
+    "Part",
+    "Reference",
+    "Segment",
+    "Slice",
+    "parse",
+    "references",
+]
+
+_SOURCE = re.compile(r"[^\W\d][^\s.\[\]{}|$/;\"']*")
+_NAME = re.compile(r"[\w-]+")
+_BRACKET = re.compile(r"\[(?:(?P<each>\*)|(?P<index>-?\d+)|(?P<start>-?\d+)?:(?P<stop>-?\d+)?|\"(?P<name>[^\"]*)\")\]")
+_TYPE = re.compile(r"[^\s/;\[\]{}|]+")
+_SUBTYPE = re.compile(r"[^\s;\[\]{}|]+")
+_FORMAT = re.compile(r"[^\s{}|]+")
+_DOLLARS = re.compile(r"(\$+)\{")
+_ESCAPE = re.compile(r"\\([$@{}|])")
+_AS = re.compile(r"as\s+")
+_BLANK = " \t"
+
+
+class ExpressionError(Exception):
+    """A reference that cannot be read: what was expected, and the characters it is about."""
+
+    def __init__(self, sentence: str, start: int, length: int = 1) -> None:
+        self.sentence = sentence
+        self.start = start
+        self.length = max(1, length)
+        super().__init__(sentence)
+
+
+class Name(NamedTuple):
+    """`.name` or `["name"]`: a field of an object."""
+
+    name: str
+
+
+class Index(NamedTuple):
+    """`[0]` or `[-1]`: an item of a list."""
+
+    position: int
+
+
+class Slice(NamedTuple):
+    """`[1:3]`: a part of a list."""
+
+    start: int | None
+    stop: int | None
+
+
+class Each(NamedTuple):
+    """`[*]`: the rest of the path, for each item of a list."""
+
+
+Segment = Name | Index | Slice | Each
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """`type[]/subtype[attr=value];format` after `as`."""
+
+    type: str
+    is_list: bool = False
+    subtype: str | None = None
+    attrs: tuple[tuple[str, str], ...] = ()
+    format: str | None = None
+    start: int = 0
+    length: int = 0
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The subtype's comma-separated parts, as `select/a,b` and `slider/0,2,0.1` write them."""
+        return tuple(part.strip() for part in self.subtype.split(",")) if self.subtype else ()
+
+    def __str__(self) -> str:
+        return (
+            self.type
+            + ("[]" if self.is_list else "")
+            + (f"/{self.subtype}" if self.subtype else "")
+            + (f";{self.format}" if self.format else "")
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Default:
+    """What stands after `|`: literal text and references. `quoted`: it was one quoted token, so it is text."""
+
+    parts: tuple[Part, ...]
+    quoted: bool
+    start: int
+    length: int
+
+    @property
+    def literal(self) -> str | None:
+        """The default's text where no reference takes part in it, else None."""
+        if any(isinstance(part, Reference) for part in self.parts):
+            return None
+        return "".join(str(part) for part in self.parts)
+
+
+class Annotation(NamedTuple):
+    """`@(name text)`."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """One `${...}`. `source` is its first name; with `[]` directly after it (`response[]`) `per_chunk` is true."""
+
+    source: str
+    per_chunk: bool
+    path: tuple[Segment, ...]
+    cast: Cast | None
+    default: Default | None
+    annotations: tuple[Annotation, ...]
+    start: int
+    length: int
+    source_start: int
+    path_text: str
+
+    @property
+    def key(self) -> str:
+        """The name under which a scope holds the source."""
+        return f"{self.source}[]" if self.per_chunk else self.source
+
+
+Part = str | Reference
+
+
+def parse(text: str) -> tuple[Part, ...]:
+    """Split a scalar into literal text and references; neighbouring literals are one.
+
+    template = { literal | "$$" | reference } ; a run of dollars before `{` halves: `$${x}` is the text `${x}`.
+    Raises ExpressionError at the first reference that cannot be read.
+    """
+    if "${" not in text:
+        return (text,) if text else ()
+    return tuple(_Reader(text).template())
+
+
+def references(parts: tuple[Part, ...]) -> Iterator[Reference]:
+    """Every reference in a parsed scalar, each followed by those inside its default."""
+    for part in parts:
+        if isinstance(part, Reference):
+            yield part
+            if part.default:
+                yield from references(part.default.parts)
+
+
+class _Reader:
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.at = 0
+
+    # -- small steps -------------------------------------------------------------------------------------------------
+    def peek(self) -> str:
+        return self.text[self.at : self.at + 1]
+
+    def take(self, literal: str) -> bool:
+        if not self.text.startswith(literal, self.at):
+            return False
+        self.at += len(literal)
+        return True
+
+    def match(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
+        found = pattern.match(self.text, self.at)
+        if found:
+            self.at = found.end()
+        return found
+
+    def blanks(self) -> bool:
+        start = self.at
+        while self.peek() in _BLANK and self.at < len(self.text):
+            self.at += 1
+        return self.at > start
+
+    # -- rules -------------------------------------------------------------------------------------------------------
+    def template(self) -> Iterator[Part]:
+        literal: list[str] = []
+        while found := _DOLLARS.search(self.text, self.at):
+            dollars = len(found[1])
+            literal.append(self.text[self.at : found.start()] + "$" * (dollars // 2))
+            if dollars % 2 == 0:
+                literal.append("{")
+                self.at = found.end()
+                continue
+            self.at = found.end() - 2
+            if joined := "".join(literal):
+                yield joined
+            literal = []
+            yield self.reference()
+        if joined := "".join(literal) + self.text[self.at :]:
+            yield joined
+
+    def reference(self) -> Reference:
+        """reference = "${" ws source path [ ws "as" ws cast ] [ ws "|" default ] { ws annotation } ws "}" """
+        start = self.at
+        self.at += 2
+        self.blanks()
+        source_start = self.at
+        source, per_chunk = self.source(start)
+        path_start = self.at
+        path = self.path(start)
+        path_text = self.text[path_start : self.at].removeprefix(".")
+        spaced = self.blanks()
+        cast = default = None
+        if spaced and (found := self.match(_AS)):
+            cast = self.cast(start, found.end())
+            self.blanks()
+        if self.take("|"):
+            default = self.default(start)
+        annotations = self.annotations(start)
+        self.blanks()
+        if not self.take("}"):
+            raise self.stray(start, spaced=spaced and not cast and not default)
+        return Reference(
+            source, per_chunk, path, cast, default, annotations, start, self.at - start, source_start, path_text
+        )
+
+    def source(self, start: int) -> tuple[str, bool]:
+        """source = ( letter | "_" ) { any but space . [ ] { } | $ / ; or a quote } [ "[]" ]"""
+        found = self.match(_SOURCE)
+        if not found:
+            raise self.malformed(start, "a name such as `input` is expected after `${`")
+        return found[0], self.take("[]")
+
+    def path(self, start: int) -> tuple[Segment, ...]:
+        """path = { "." name | "[" ( integer | [integer] ":" [integer] | "*" | quoted name ) "]" }"""
+        segments: list[Segment] = []
+        while True:
+            if self.take("."):
+                segments.append(self.name(start))
+            elif self.peek() == "[":
+                segments.append(self.bracket(start))
+            else:
+                return tuple(segments)
+
+    def name(self, start: int) -> Name:
+        """name = one or more letters, digits, "-" or "_" """
+        if self.text.startswith("${", self.at):
+            raise ExpressionError("a reference inside a path is not possible", self.at, 2)
+        found = self.match(_NAME)
+        if not found:
+            raise self.malformed(start, "a name is expected after the dot")
+        return Name(found[0])
+
+    def bracket(self, start: int) -> Segment:
+        """bracket = "[0]" | "[-1]" | "[1:3]" | "[*]" | '["name"]'"""
+        found = self.match(_BRACKET)
+        if not found:
+            if self.text.startswith("[]", self.at):
+                raise ExpressionError(
+                    "`[]` stands directly after the source, as in `${response[].field}`", self.at, 2
+                )
+            raise self.malformed(start, 'inside `[ ]`: a number, a range `1:3`, `*` or a `"name"`')
+        if found["each"]:
+            return Each()
+        if found["index"]:
+            return Index(_integer(found["index"], found.start()))
+        if found["name"] is not None:
+            return Name(found["name"])
+        return Slice(*(_integer(found[side], found.start()) if found[side] else None for side in ("start", "stop")))
+
+    def cast(self, start: int, begin: int) -> Cast:
+        """cast = type [ "[]" ] [ "/" subtype [ "[" attributes "]" ] ] [ ";" format ]"""
+        kind = self.match(_TYPE)
+        if not kind:
+            raise self.malformed(start, "a type such as `text` or `number` is expected after `as`")
+        is_list = self.take("[]")
+        subtype = self.match(_SUBTYPE) if self.take("/") else None
+        attrs = self.attributes(start) if self.peek() == "[" else ()
+        form = self.match(_FORMAT) if self.take(";") else None
+        return Cast(
+            kind[0], is_list, subtype[0] if subtype else None, attrs, form[0] if form else None, begin, self.at - begin
+        )
+
+    def attributes(self, start: int) -> tuple[tuple[str, str], ...]:
+        """attributes = "[" name "=" text { "," name "=" text } "]" """
+        end = _closing(self.text, self.at, "[", "]")
+        if end is None:
+            raise self.malformed(start, "`[` is not closed with `]`")
+        inside = self.text[self.at + 1 : end]
+        self.at = end + 1
+        pairs = (part.partition("=") for part in inside.split(","))
+        return tuple((name.strip(), value.strip()) for name, _, value in pairs)
+
+    def default(self, start: int) -> Default:
+        """default = ws ( one quoted token | { text | reference } ) up to the first unbalanced "}" or "@(" """
+        self.blanks()
+        begin = self.at
+        quoted = self.quoted_token()
+        if quoted is not None:
+            return Default((quoted,) if quoted else (), True, begin, self.at - begin)
+        parts: list[Part] = []
+        literal_from, depth = self.at, 0
+        while char := self.peek():
+            if char == "\n":
+                break
+            if self.text.startswith("${", self.at):
+                parts.append(_unescape(self.text[literal_from : self.at]))
+                parts.append(self.reference())
+                literal_from = self.at
+                continue
+            if char == "\\" and _ESCAPE.match(self.text, self.at):
+                self.at += 2
+                continue
+            if self.text.startswith("@(", self.at) or (char == "}" and depth == 0):
+                break
+            depth += {"{": 1, "}": -1}.get(char, 0)
+            self.at += 1
+        tail = self.text[literal_from : self.at]
+        parts.append(_unescape(tail.rstrip() if self.peek() == "@" else tail))
+        if self.peek() not in ("}", "@") or not self.peek():
+            raise self.unclosed(start)
+        return Default(tuple(part for part in parts if part != ""), False, begin, self.at - begin)
+
+    def quoted_token(self) -> str | None:
+        """quoted token = '"' any but '"' and "${" '"' (or the same with "'"), and nothing else before "}" or "@(" """
+        quote = self.peek()
+        if quote not in ('"', "'") or not quote:
+            return None
+        end = self.text.find(quote, self.at + 1)
+        inside = self.text[self.at + 1 : end]
+        after = self.text[end + 1 :].lstrip(_BLANK)
+        if end < 0 or "${" in inside or not (after.startswith("}") or after.startswith("@(")):
+            return None
+        self.at = end + 1
+        return _unescape(inside)
+
+    def annotations(self, start: int) -> tuple[Annotation, ...]:
+        """annotation = "@(" name [ space text ] ")" """
+        found: list[Annotation] = []
+        while True:
+            self.blanks()
+            if not self.take("@("):
+                return tuple(found)
+            end = _closing(self.text, self.at - 1, "(", ")")
+            if end is None:
+                raise self.malformed(start, "`@(` is not closed with `)`")
+            name, _, text = self.text[self.at : end].strip().partition(" ")
+            found.append(Annotation(name, text.strip()))
+            self.at = end + 1
+
+    # -- what to say ----------------------------------------------------------------------------------------------
+    def whole(self, start: int) -> str | None:
+        """The text of the reference that starts here, up to its closing brace on the same line."""
+        line = self.text[start:].split("\n", 1)[0]
+        end = _closing(line, 1, "{", "}")
+        return line[: end + 1] if end is not None else None
+
+    def unclosed(self, start: int) -> ExpressionError:
+        return ExpressionError("`${` is not closed with `}`", start, 2)
+
+    def malformed(self, start: int, expected: str) -> ExpressionError:
+        whole = self.whole(start)
+        if whole is None:
+            return self.unclosed(start)
+        return ExpressionError(f"malformed `{whole}`: {expected}", start, len(whole))
+
+    def stray(self, start: int, *, spaced: bool) -> ExpressionError:
+        """The sentence for a reference that goes on where it should end."""
+        whole = self.whole(start)
+        if whole is None:
+            return self.unclosed(start)
+        rest = self.peek()
+        if spaced and rest in (".", "["):
+            return ExpressionError(f"malformed `{whole}`; remove the space", start, len(whole))
+        if rest == "/" and not spaced:
+            inner = whole[2:-1]
+            return ExpressionError(
+                f"malformed path `{inner}`; did you mean `{inner.replace('/', '.')}`?", start, len(whole)
+            )
+        return ExpressionError(
+            f"malformed `{whole}`: after the path come `as type`, `| default` or `@(note)`", self.at, 1
+        )
+
+
+def _integer(digits: str, at: int) -> int:
+    if len(digits) > 18:
+        raise ExpressionError(f"the index {digits[:12]}... is too large", at, len(digits))
+    return int(digits)
+
+
+def _unescape(text: str) -> str:
+    return _ESCAPE.sub(r"\1", text) if "\\" in text else text
+
+
+def _closing(text: str, start: int, opening: str, closing: str) -> int | None:
+    """Where the bracket opened at `start` closes, counting nested ones."""
+    depth = 0
+    for at in range(start, len(text)):
+        if text[at] == opening:
+            depth += 1
+        elif text[at] == closing:
+            depth -= 1
+            if depth == 0:
+                return at
+    return None

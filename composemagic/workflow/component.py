@@ -1,0 +1,120 @@
+"""What a component is: the contract between the engine, which runs actions, and the components, which act.
+
+A component is a class with a `type`, two pydantic models for what its YAML may say, and one async generator.
+The engine never imports a component and a component never imports the engine; both know this page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from composemagic.language.template import Template
+
+__all__ = ["Action", "Batch", "Component", "Context", "Settings", "Value"]
+
+
+class Settings(BaseModel):
+    """The base of what a component's or an action's YAML may say: unknown keys are mistakes, values may be templates."""
+
+    model_config = ConfigDict(extra="forbid", defer_build=True)
+
+
+SettingsModel = type[Settings]
+
+
+class Value:
+    """What a component yields once, alone, when its answer is one value and not a stream."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+class Batch(list[Any]):
+    """Several chunks that arrived together. Yielding them as one spares a switch of tasks for each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One call a component offers, checked and compiled.
+
+    `fields` are the action's own settings and `settings` the component's, each a compiled template; `output` maps what
+    comes back. `per_chunk`: `output` reads `response[]`, so a stream is expected.
+    """
+
+    id: str
+    component: Component
+    fields: Mapping[str, Template]
+    settings: Mapping[str, Template]
+    output: Template | None
+    path: tuple[str | int, ...]
+
+    @property
+    def per_chunk(self) -> bool:
+        return self.output is not None and any(hole.reference.per_chunk for hole in self.output.holes)
+
+
+class Context(Protocol):
+    """What a component may ask of the run it acts in."""
+
+    run_id: str
+
+    async def render(self, template: Template | None) -> Any:
+        """Fill a template from the action's input; None for none. Streams are collected where a value is wanted."""
+
+    def note(self, sentence: str) -> None:
+        """Tell the user something that is no error."""
+
+    def answered_by(self, model: str, *, local: bool = False) -> None:
+        """Say which model answered."""
+
+    def used(self, usage: Mapping[str, Any]) -> None:
+        """Say how many tokens the provider counted."""
+
+    @property
+    def transport(self) -> Any:
+        """The httpx transport that replaces the network, or None."""
+
+    def shared(self, key: object, make: Callable[[], Any]) -> Any:
+        """What all runs share, such as a pool of connections: made once, and its `aclose` awaited when the loop ends."""
+
+    @property
+    def wants_local(self) -> bool:
+        """Whether the run was asked to use the embedded model (`--local`)."""
+
+    async def local_model(self) -> LocalAddress:
+        """Where the embedded model answers; it is started where it is not running. Raises ModelError."""
+
+
+class LocalAddress(Protocol):
+    """The embedded model's server."""
+
+    url: str
+    key: str
+    name: str
+
+
+class Component(Protocol):
+    """Something that acts. One instance serves every run of a loaded workflow.
+
+    `type` is its name in YAML, `sources` what its `output` may read, `text_fields` the settings that are text even where an
+    environment variable looks like a number; `settings` and `action` are the models of its YAML.
+    """
+
+    type: ClassVar[str]
+    sources: ClassVar[tuple[str, ...]]
+    text_fields: ClassVar[frozenset[str]]
+    settings: ClassVar[SettingsModel]
+    action: ClassVar[SettingsModel]
+
+    @classmethod
+    def faults(cls, settings: Mapping[str, Any], action: Mapping[str, Any]) -> Iterable[tuple[str, str | None]]:
+        """What the models cannot see: a sentence and the action's key it is about, for each mistake."""
+
+    def run(self, action: Action, context: Context) -> AsyncGenerator[Any, None]:
+        """Act: yield chunks (one by one or as a Batch), or one Value. Raises RunError."""

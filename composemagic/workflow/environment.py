@@ -1,0 +1,69 @@
+"""What `${env.X}` may name: `-e`, then the process's environment, then `.env` files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from composemagic.errors import UsageError
+
+__all__ = ["Environment"]
+
+_ROOT_MARKS = (".git", "pyproject.toml")
+
+
+class Environment(Mapping[str, str]):
+    """Variables by name, looked up when asked for.
+
+    `overrides` come first, then the process's environment, then `files` (of several the last one counts). Without `files`,
+    the `.env` in `folder` is read, else the nearest one above it up to the project's root.
+    """
+
+    def __init__(
+        self, overrides: Mapping[str, str] | None = None, files: Sequence[str | Path] = (), folder: Path | None = None
+    ) -> None:
+        self._overrides = dict(overrides or {})
+        self._files = [Path(file) for file in files]
+        self._folder = folder or Path.cwd()
+        self._from_files: dict[str, str] | None = None
+        for file in self._files:
+            if not file.is_file():
+                raise UsageError(f"there is no env file `{file}`")
+
+    def __getitem__(self, name: str) -> str:
+        for source in (self._overrides, os.environ):
+            if name in source:
+                return source[name]
+        return self._read()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**self._read(), **os.environ, **self._overrides})
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def _read(self) -> dict[str, str]:
+        if self._from_files is None:
+            found: dict[str, str] = {}
+            for file in self._files or _nearest(self._folder):
+                found |= _values(file)
+            self._from_files = found
+        return self._from_files
+
+
+def _nearest(folder: Path) -> list[Path]:
+    for place in (folder, *folder.parents):
+        if (place / ".env").is_file():
+            return [place / ".env"]
+        if any((place / mark).exists() for mark in _ROOT_MARKS):
+            break
+    return []
+
+
+def _values(file: Path) -> dict[str, str]:
+    from dotenv import dotenv_values  # only who has a file pays for it
+
+    # a key may hold a dollar: what stands in the file is the value
+    values = dotenv_values(file, interpolate=False, encoding="utf-8")
+    return {name: value for name, value in values.items() if value is not None}

@@ -1,0 +1,142 @@
+"""Workflow -> list of Input: what a form, a command line or a tool schema has to ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from composemagic.errors import InputError
+from composemagic.language.casts import EMPTY_IS_MISSING, CastError, convert
+from composemagic.language.dialects import modern_cast
+from composemagic.language.expression import Cast, Default, Reference
+from composemagic.language.template import Hole, Template, default_value
+
+__all__ = ["Input", "check_values", "infer"]
+
+_ALIASES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
+_UNTYPED = {bool: "boolean", int: "integer", float: "number"}
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One value a workflow asks for.
+
+    `type` is a cast's name ("string" where the YAML gives none), `options` what `select/...` offers, `bounds` the
+    (min, max[, step]) of a slider, `default` is meaningful when `has_default`. `label` and `description` come from
+    `@(...)` annotations. `name` is a dotted path for `${input.a.b}`, and empty for a whole `${input}`.
+    """
+
+    name: str
+    type: str = "string"
+    is_list: bool = False
+    options: tuple[str, ...] = ()
+    bounds: tuple[float, ...] = ()
+    default: Any = None
+    has_default: bool = False
+    required: bool = True
+    label: str | None = None
+    description: str | None = None
+    cast: Cast | None = field(default=None, repr=False, compare=False)
+
+    def problem(self, value: Any) -> str | None:
+        """What is wrong with a value given for this input, as a sentence, or None."""
+        if value is None or (value == "" and (self.required or self.type in EMPTY_IS_MISSING)):
+            return f"`{self.name}` is missing" if self.required else None
+        if self.cast is None:
+            return None
+        try:
+            convert(value, self.cast)
+        except CastError as error:
+            return f"`{self.name}`: {error}"
+        return None
+
+
+def infer(templates: Iterable[Template]) -> tuple[Input, ...]:
+    """The inputs that some templates ask for, in the order written.
+
+    Of several occurrences of a name the richest counts (one with a type over one without). An input is required where no
+    occurrence has a default, unless it stands only inside other references' defaults.
+    """
+    found: dict[str, list[Input]] = {}
+    optional: set[str] = set()
+    wanted: set[str] = set()
+    for template in templates:
+        for reference, is_fallback in _input_references(template.holes):
+            one = _input(reference)
+            found.setdefault(one.name, []).append(one)
+            if reference.default is not None:
+                optional.add(one.name)
+            elif one.name and not is_fallback:
+                wanted.add(one.name)
+    inputs = [replace(_richest(many), required=name in wanted - optional) for name, many in found.items()]
+    return tuple([one for one in inputs if one.name] or inputs)
+
+
+def check_values(inputs: Iterable[Input], values: Mapping[str, Any], *, hint: str = "") -> None:
+    """Raise InputError that names every required input that is missing and every value that does not fit."""
+    problems = {one.name: problem for one in inputs if (problem := one.problem(_at(values, one.name)))}
+    if problems:
+        raise InputError(problems, hint=hint)
+
+
+def _at(values: Mapping[str, Any], name: str) -> Any:
+    if name in values:
+        return values[name]
+    found: Any = values
+    for step in name.split(".") if name else ():
+        found = found.get(step) if isinstance(found, Mapping) else None
+    return found
+
+
+def _input_references(holes: tuple[Hole, ...]) -> Iterator[tuple[Reference, bool]]:
+    """The references to `input`, and whether each stands inside another reference's default."""
+    fallbacks: set[int] = set()
+    for hole in holes:
+        parts = hole.reference.default.parts if hole.reference.default else ()
+        fallbacks.update(id(part) for part in parts if isinstance(part, Reference))
+        if hole.reference.source == "input":
+            yield hole.reference, id(hole.reference) in fallbacks
+
+
+def _input(reference: Reference) -> Input:
+    cast = modern_cast(reference.cast)[0] if reference.cast else None
+    has_default, default, kind = _default(reference.default, cast)
+    notes = {note.name: note.text for note in reference.annotations}
+    return Input(
+        name=reference.path_text,
+        type=_ALIASES.get(cast.type, cast.type) if cast else kind,
+        is_list=bool(cast and cast.is_list),
+        options=cast.options if cast and cast.type == "select" else (),
+        bounds=tuple(float(number) for number in cast.options) if cast and cast.type == "slider" else (),
+        default=default,
+        has_default=has_default,
+        label=notes.get("title") or notes.get("label"),
+        description=notes.get("description"),
+        cast=cast,
+    )
+
+
+def _default(default: Default | None, cast: Cast | None) -> tuple[bool, Any, str]:
+    """Whether there is a default that is known before the run, its value, and the type it gives an untyped input."""
+    if default is None or default.literal is None:
+        return False, None, "string"
+    value = default_value(default, cast, whole=True)
+    if cast is not None and value is not None:
+        try:
+            value = convert(value, cast)
+        except CastError:
+            return False, None, "string"  # the loader has drawn this mistake
+    return True, value, _UNTYPED.get(type(value), "string")
+
+
+def _richest(occurrences: list[Input]) -> Input:
+    best = max(occurrences, key=lambda one: (one.cast is not None, one.has_default))
+    with_default = next((one for one in occurrences if one.has_default), best)
+    return replace(
+        best,
+        default=with_default.default,
+        has_default=with_default.has_default,
+        label=next((one.label for one in occurrences if one.label), None),
+        description=next((one.description for one in occurrences if one.description), None),
+    )

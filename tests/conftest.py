@@ -1,0 +1,247 @@
+"""What tests ask for by name: a real JupyterLab, a real kernel, and the servers that play the models."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.servers.echo import Echo
+from tests.servers.faults import FaultServer
+
+if TYPE_CHECKING:
+    from jupyter_client.blocking.client import BlockingKernelClient
+    from jupyter_client.manager import KernelManager
+
+    from tests.lab import Lab
+
+ROOT = Path(__file__).resolve().parent.parent
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+# -- servers
+
+
+@pytest.fixture(scope="session")
+def replay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of tests/servers/replay.py, which answers like a model, in a process of its own."""
+    port_file = tmp_path_factory.mktemp("replay") / "port"
+    command = [sys.executable, str(ROOT / "tests/servers/replay.py"), "--port", "0", "--port-file", str(port_file)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+    try:
+        _await_file(port_file, process)
+        yield f"http://127.0.0.1:{port_file.read_text()}"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+@pytest.fixture(scope="session")
+def _fault_server() -> Iterator[FaultServer]:
+    with FaultServer() as server:
+        yield server
+
+
+@pytest.fixture
+def faults(_fault_server: FaultServer) -> FaultServer:
+    """tests/servers/faults.py, one for the session, with an empty log: `faults.url("stall-mid", after=3)`."""
+    _fault_server.reset()
+    return _fault_server
+
+
+@dataclass(frozen=True)
+class EchoServer:
+    """tests/servers/echo.py on a thread of its own. `reset()` clears its counters."""
+
+    url: str
+    echo: Echo
+
+    def reset(self) -> None:
+        self.echo.reset()
+
+
+@pytest.fixture(scope="session")
+def _echo_thread() -> Iterator[EchoServer]:
+    loop, echo = asyncio.new_event_loop(), Echo()
+    thread = threading.Thread(target=loop.run_forever, name="echo", daemon=True)
+    thread.start()
+    try:
+        yield EchoServer(asyncio.run_coroutine_threadsafe(echo.start(0), loop).result(10), echo)
+        asyncio.run_coroutine_threadsafe(_end(echo), loop).result(10)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()
+
+
+@pytest.fixture
+def echo_server(_echo_thread: EchoServer) -> EchoServer:
+    """The echo server, one for the session, its counters cleared."""
+    _echo_thread.reset()
+    return _echo_thread
+
+
+async def _end(echo: Echo) -> None:
+    await echo.stop()
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+
+
+def _await_file(path: Path, process: subprocess.Popen[bytes], timeout: float = 20) -> None:
+    end = time.monotonic() + timeout
+    while not path.exists():
+        assert process.poll() is None, f"{process.args!r} ended with {process.returncode}"
+        assert time.monotonic() < end, f"waited {timeout} s for {path}"
+        time.sleep(0.01)  # between two looks at the condition
+
+
+# -- kernel
+
+
+@dataclass
+class Executed:
+    """What one execution sent back. `streams` maps stdout and stderr to their text, `error` is (name, message, trace)."""
+
+    status: str = ""
+    outputs: list[dict[str, Any]] = field(default_factory=list)
+    streams: dict[str, str] = field(default_factory=lambda: {"stdout": "", "stderr": ""})
+    error: tuple[str, str, str] | None = None
+
+    @property
+    def text(self) -> str:
+        """The text/plain of the last output that has one."""
+        data = [output["data"] for output in self.outputs if "text/plain" in output.get("data", {})]
+        return str(data[-1]["text/plain"]) if data else ""
+
+
+class Kernel:
+    """A real ipykernel of this Python, with this checkout on its path."""
+
+    def __init__(self, manager: KernelManager, client: BlockingKernelClient) -> None:
+        self.manager = manager
+        self.client = client
+
+    def execute(self, code: str, timeout: float = 60) -> Executed:
+        """Run a cell and collect what it sends until it is idle; TimeoutError after so many seconds."""
+        return self.collect(self.submit(code), timeout)
+
+    def submit(self, code: str) -> str:
+        """Send a cell without waiting; the message id is for `collect`."""
+        return str(self.client.execute(code, store_history=True))
+
+    def collect(self, message_id: str, timeout: float = 60) -> Executed:
+        """Wait for a cell that was sent; TimeoutError after so many seconds."""
+        done, end = Executed(), time.monotonic() + timeout
+        while True:
+            message = self._next(end, timeout, done)
+            if message["parent_header"].get("msg_id") != message_id:
+                continue
+            kind, content = message["msg_type"], message["content"]
+            if kind == "status" and content["execution_state"] == "idle":
+                break
+            _note(done, kind, content)
+        reply = self._reply(message_id, end)
+        done.status = reply["content"]["status"]
+        return done
+
+    def interrupt(self) -> None:
+        """What the ■ button does."""
+        self.manager.interrupt_kernel()
+
+    def _next(self, end: float, timeout: float, done: Executed) -> dict[str, Any]:
+        try:
+            message: dict[str, Any] = self.client.get_iopub_msg(timeout=max(0.0, end - time.monotonic()))
+        except queue.Empty:
+            raise TimeoutError(f"the cell was not done within {timeout} s; so far: {done}") from None
+        return message
+
+    def _reply(self, message_id: str, end: float) -> dict[str, Any]:
+        while True:
+            reply: dict[str, Any] = self.client.get_shell_msg(timeout=max(1.0, end - time.monotonic()))
+            if reply["parent_header"].get("msg_id") == message_id:
+                return reply
+
+
+@pytest.fixture
+def kernel() -> Iterator[Kernel]:
+    """A kernel for one test: `kernel.execute("1 + 1").text == "2"`."""
+    from jupyter_client.manager import KernelManager
+
+    manager = KernelManager(kernel_name="python3")
+    # The kernelspec's `python` may be another one than ours.
+    spec = manager.kernel_spec
+    assert spec is not None, "ipykernel is not installed"
+    spec.argv[0] = sys.executable
+    manager.start_kernel(env={**os.environ, "PYTHONPATH": str(ROOT)})
+    client = manager.blocking_client()
+    client.start_channels()
+    try:
+        client.wait_for_ready(timeout=60)
+        yield Kernel(manager, client)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+        manager.context.destroy(linger=0)
+
+
+def _note(done: Executed, kind: str, content: dict[str, Any]) -> None:
+    if kind == "stream":
+        done.streams[content["name"]] += content["text"]
+    elif kind == "error":
+        done.error = (content["ename"], content["evalue"], _ANSI.sub("", "\n".join(content["traceback"])))
+    if kind in ("stream", "error", "display_data", "execute_result", "update_display_data"):
+        done.outputs.append({"output_type": kind, **content})
+
+
+# -- browser
+
+
+@pytest.fixture(scope="session")
+def _lab_session() -> Iterator[Lab]:
+    from tests.lab import CHROMIUM, Lab
+
+    if not Path(CHROMIUM).exists() and not os.environ.get("CI"):
+        pytest.skip(f"no Chromium at {CHROMIUM}; say where one is with COMPOSEMAGIC_CHROMIUM")
+    with Lab() as session:
+        yield session
+
+
+@pytest.fixture(autouse=True)
+def _no_running_loop(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Playwright's synchronous API parks its event loop in this thread, marked as running for as long as a browser is open.
+
+    Tests that do not use the browser would not be able to call `asyncio.run`: the mark is taken off while they run.
+    """
+    running = asyncio._get_running_loop()
+    if running is None or "lab" in request.fixturenames:
+        yield
+        return
+    asyncio._set_running_loop(None)
+    try:
+        yield
+    finally:
+        asyncio._set_running_loop(running)
+
+
+@pytest.fixture
+def lab(_lab_session: Lab) -> Iterator[Lab]:
+    """JupyterLab in Chromium, one for the session; each test opens its own notebook, whose kernel ends with it."""
+    yield _lab_session
+    _lab_session.shut()
