@@ -15,7 +15,7 @@ from composemagic.workflow import load as loading
 from composemagic.workflow.environment import Environment
 from composemagic.workflow.inputs import Input, check_values
 
-__all__ = ["DEFAULT_FILES", "Workflow", "load", "load_text"]
+__all__ = ["DEFAULT_FILES", "Workflow", "load", "load_all", "load_text"]
 
 DEFAULT_FILES = ("model-compose.yml", "model-compose.yaml", "compose.yml", "compose.yaml")
 
@@ -128,6 +128,15 @@ def load(
     return load_text(source, "this text", workflow, transport=transport, local=local, env=env, env_files=env_files)
 
 
+def load_all(
+    path: Path, *, env: Mapping[str, str] | None = None, env_files: Sequence[str | Path] = ()
+) -> list[Workflow]:
+    """Every workflow of a file. Raises DocumentError and UsageError."""
+    loaded = _loaded(_read(path), str(path), 1)
+    surroundings = Surroundings(Environment(env, env_files, path.parent))
+    return [Workflow(plan, surroundings) for plan in loaded.plans.values()]
+
+
 def load_text(
     text: str,
     name: str,
@@ -141,9 +150,12 @@ def load_text(
     folder: Path | None = None,
 ) -> Workflow:
     """Load YAML text that a message calls `name` and whose first line has the number `first_line` where the user sees it."""
-    loaded = loading.load(text, components.find, known_types=components.known(), name=name, first_line=first_line)
-    surroundings = Surroundings(Environment(env, env_files, folder), transport)
-    return Workflow(loaded.plan(workflow), surroundings, local=local)
+    plan = _loaded(text, name, first_line).plan(workflow)
+    return Workflow(plan, Surroundings(Environment(env, env_files, folder), transport), local=local)
+
+
+def _loaded(text: str, name: str, first_line: int) -> loading.Loaded:
+    return loading.load(text, components.find, known_types=components.known(), name=name, first_line=first_line)
 
 
 def _read(path: Path) -> str:

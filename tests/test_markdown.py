@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from composemagic.notebook import markdown
 from composemagic.notebook.markdown import LIMIT, Growing, plain, render
+from composemagic.text import STRAY
 from tests.lab import Lab
 
 HEAD, FOOT = '<div class="mathjax_ignore tex2jax_ignore">\n', "</div>\n"
@@ -403,7 +404,7 @@ def test_blocks_are_what_markdown_it_makes_of_the_whole(text: str) -> None:
     ours.add(text)
     if not DEFINITION.search(text):
         seen = Checked(ours.html()).text
-        assert squeezed(seen) == squeezed(Checked(markdown._STRAY.sub("", whole)).text)
+        assert squeezed(seen) == squeezed(Checked(STRAY.sub("", whole)).text)
 
 
 def squeezed(text: str) -> str:

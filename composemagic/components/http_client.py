@@ -71,19 +71,18 @@ class HttpClient:
 
     async def run(self, action: Action, context: Context) -> AsyncGenerator[Any, None]:
         """Send the action's request and yield what comes back."""
-        request, local = await _request(action, context)
+        request = await _request(action, context)
         client = context.shared(("http", context.transport), lambda: new_client(context.transport))
         timeouts = _timeouts(
             await context.render(action.settings.get("timeout")), await context.render(action.fields.get("timeout"))
         )
-        dialect = dialect_of(urlsplit(request.url).path)
         stream_format = await context.render(action.fields.get("stream_format"))
         async with send(client, request, timeouts) as response:
             if not await _is_stream(response, stream_format, action, context):
-                async for answer in _whole(response, request, dialect, action, context, local):
+                async for answer in _whole(response, request, action, context):
                     yield answer
                 return
-            reading = _Reading(response, stream_format, Watch(dialect), context, local is not None)
+            reading = _Reading(response, stream_format, Watch(dialect_of(urlsplit(request.url).path)), context)
             async with aclosing(reading.batches()) as batches:
                 try:
                     async for batch in batches:
@@ -106,8 +105,8 @@ def _never_streams(action: Mapping[str, Any]) -> bool:
 # -- the request ---------------------------------------------------------------------------------------------------------
 
 
-async def _request(action: Action, context: Context) -> tuple[Request, LocalAddress | None]:
-    """The request as it goes out, and the embedded model's address where it goes there."""
+async def _request(action: Action, context: Context) -> Request:
+    """The request as it goes out: to its own address, or to the embedded model."""
     fields, settings = action.fields, action.settings
     path = await context.render(fields.get("path")) or ""
     endpoint = await context.render(fields.get("endpoint"))
@@ -119,7 +118,7 @@ async def _request(action: Action, context: Context) -> tuple[Request, LocalAddr
         kind = "chat/completions" if _path(str(endpoint or path)).endswith("/chat/completions") else "completions"
         url = f"{local.url}/{kind}"
         headers = {"authorization": f"Bearer {local.key}", "content-type": "application/json"}
-        return Request("POST", url, headers, _json({**body, "model": local.name}), local.name), local
+        return Request("POST", url, headers, _json({**body, "model": local.name}), local.name)
     base = str(await context.render(settings.get("base_url")) or "")
     url = str(endpoint) if endpoint else _joined(base, str(path))
     headers = _merged(await context.render(settings.get("headers")), await context.render(fields.get("headers")))
@@ -127,7 +126,7 @@ async def _request(action: Action, context: Context) -> tuple[Request, LocalAddr
     content = _encoded(body, headers)
     model = body.get("model") if isinstance(body, dict) else None
     names = _variables(action)
-    return Request(method, url, headers, content, model if isinstance(model, str) else None, names), None
+    return Request(method, url, headers, content, model if isinstance(model, str) else None, names)
 
 
 def _path(address: str) -> str:
@@ -144,7 +143,8 @@ async def _local(address: str, body: Any, context: Context) -> LocalAddress | No
         context.note("`--local` serves OpenAI-style chat requests; this request goes to its own address")
         return None
     local = await context.local_model()
-    context.answered_by(local.name, local=True)
+    asked = body.get("model")
+    context.answered_by(local.name, instead_of=asked if isinstance(asked, str) else None, local=True)
     return local
 
 
@@ -267,15 +267,9 @@ async def _is_stream(response: Response, stream_format: Any, action: Action, con
     return False
 
 
-async def _whole(
-    response: Response,
-    request: Request,
-    dialect: Dialect | None,
-    action: Action,
-    context: Context,
-    local: LocalAddress | None,
-) -> AsyncIterator[Any]:
+async def _whole(response: Response, request: Request, action: Action, context: Context) -> AsyncIterator[Any]:
     """An answer that came as one body: a Value, or one chunk where the document reads a stream."""
+    dialect = dialect_of(urlsplit(request.url).path)
     value = _decoded(await response.body(), response, request)
     if dialect is not None and isinstance(value, dict):
         watch = Watch(dialect)
@@ -283,7 +277,7 @@ async def _whole(
             watch.see([value])
         except ProviderError as error:
             raise RunError(error.kind, f"{request.host} sent an error: {error.message}") from None
-        _report(watch, context, local is not None)
+        _report(watch, context)
     if not action.per_chunk:
         yield Value(value)
         return
@@ -340,14 +334,11 @@ def _decoded(body: bytes, response: Response, request: Request) -> Any:
 class _Reading:
     """A stream on its way from bytes to chunks, and what the provider says of it."""
 
-    def __init__(
-        self, response: Response, stream_format: Any, watch: Watch, context: Context, local: bool
-    ) -> None:
+    def __init__(self, response: Response, stream_format: Any, watch: Watch, context: Context) -> None:
         self.response = response
         self.stream_format = stream_format
         self.watch = watch
         self.context = context
-        self.local = local
         self.done = False
         self.empty = True
         self.failure: RunError | None = None
@@ -372,7 +363,7 @@ class _Reading:
                     raise
         if self.done:
             await self.response.drain(_DRAIN_SECONDS)
-        _report(self.watch, self.context, self.local)
+        _report(self.watch, self.context)
         self.judge()
 
     @property
@@ -440,7 +431,7 @@ class _Reading:
         except ProviderError as error:
             return Batch(chunks[: error.index]), error
         if self.watch.model is not None:
-            self.context.answered_by(self.watch.model, local=self.local)
+            self.context.answered_by(self.watch.model)
         return Batch(chunks), failure
 
     def judge(self) -> None:
@@ -486,8 +477,8 @@ def _parsed(chunks: list[Any]) -> list[Any]:
     return [None if isinstance(value, _Malformed) else value for value in found]
 
 
-def _report(watch: Watch, context: Context, local: bool) -> None:
+def _report(watch: Watch, context: Context) -> None:
     if watch.model is not None:
-        context.answered_by(watch.model, local=local)
+        context.answered_by(watch.model)
     if watch.usage:
         context.used(watch.usage)

@@ -52,10 +52,11 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """Which model answered, as the provider names it; `local`: it is the embedded one."""
+    """Which model answered, as the provider names it; `local`: the embedded one did, `instead_of` the one the YAML names."""
 
     model: str
     local: bool = False
+    instead_of: str | None = None
 
 
 class Delta(NamedTuple):

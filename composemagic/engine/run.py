@@ -81,7 +81,7 @@ class Run:
     """One execution of a workflow.
 
     `status` is "running", "done", "stopped", "truncated" or "failed". `text` is the output so far as text, `output` its
-    value, `error` the RunError of a run that failed, `events` everything said so far. Iterate over it, with `for` or
+    value, `encoding` "text" or "json" where it was made `as stream/...`, `error` the RunError of a run that failed, `events` everything said so far. Iterate over it, with `for` or
     `async for`, for events from the first one on, as often as you like, before or after its end.
     """
 
@@ -94,6 +94,7 @@ class Run:
         self.usage: Mapping[str, Any] | None = None
         self.model: str | None = None
         self.is_local = False
+        self.instead_of: str | None = None
         self.timing = Timing()
         self._surroundings = surroundings
         self._loop = loop or private_loop()
@@ -102,7 +103,7 @@ class Run:
         self._recent: list[Delta] = []
         self._value: Any = None
         self._has_value = False
-        self._encoding: str | None = None
+        self.encoding: str | None = None
         self._length = 0
         self._readers: list[Reader] = []
         self._batch: list[Event] = []
@@ -127,7 +128,7 @@ class Run:
         if self._has_value:
             return self._value
         pieces = [event.value for event in self.events if isinstance(event, Delta)]
-        if self._encoding == "json":
+        if self.encoding == "json":
             import json
 
             return [json.loads(piece) for piece in pieces]
@@ -139,7 +140,7 @@ class Run:
         pieces = [event.value for event in self.events if isinstance(event, Delta)]
         if not pieces:
             return _as_text(self._value) if self._has_value else ""
-        return ("\n" if self._encoding == "json" else "").join(_as_text(piece) for piece in pieces)
+        return ("\n" if self.encoding == "json" else "").join(_as_text(piece) for piece in pieces)
 
     @property
     def done(self) -> bool:
@@ -331,7 +332,7 @@ class Run:
 
     async def _give(self, job: Job, answer: Any) -> None:
         if isinstance(answer, Chunks):
-            self._encoding = answer.encoding
+            self.encoding = answer.encoding
             async for batch in answer.batches():
                 self._deltas(batch, job.id)
         else:
@@ -374,7 +375,7 @@ class Run:
     def _keep_recent(self) -> None:
         """Keep the recent deltas for later readers: pieces of text of one job as one."""
         recent, self._recent = self._recent, []
-        if recent and self._encoding != "json" and all(type(delta.value) is str for delta in recent):
+        if recent and self.encoding != "json" and all(type(delta.value) is str for delta in recent):
             recent = [Delta("".join([delta.value for delta in recent]), recent[0].job)]
         self._said += recent
 
@@ -476,11 +477,12 @@ class JobContext:
         """Tell the user something that is no error."""
         self._run._say(Notice(sentence))
 
-    def answered_by(self, model: str, *, local: bool = False) -> None:
+    def answered_by(self, model: str, *, instead_of: str | None = None, local: bool = False) -> None:
         """Say which model answered; the first word counts."""
-        if self._run.model is None:
-            self._run.model, self._run.is_local = model, local
-            self._run._say(Answered(model, local))
+        run = self._run
+        if run.model is None:
+            run.model, run.is_local, run.instead_of = model, local, instead_of
+            run._say(Answered(model, local, instead_of))
 
     def used(self, usage: Mapping[str, Any]) -> None:
         """Keep the provider's token counts."""

@@ -6,7 +6,7 @@ that mistakes are still drawn at the line the user wrote. `modern_cast` does the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,16 +15,12 @@ from composemagic.language.expression import Cast
 __all__ = ["Modern", "modern_cast", "modernise"]
 
 Path = tuple[str | int, ...]
+ActionKeys = Callable[[Any], Collection[str]]
 
 # 2025-08 `as text;sse-text` · 2026-05 `as sse-text` · 2026-06 `as event-stream/text` · today `as stream/text`
 _STREAM_FORMATS = {"sse-text": "text", "sse-json": "json"}
 
-# keys of today's forms, by which the flat ones are told apart
 _ADAPTER_KEYS = ("type", "host", "port", "base_path", "origins", "max_concurrent_count")
-_ACTION_KEYS = (
-    "path", "endpoint", "method", "params", "body", "output", "stream_format", "stream_fragmented", "completion",
-    "command", "text", "value",
-)  # fmt: skip
 _JOB_KEYS = ("component", "action", "input", "output")
 
 
@@ -62,16 +58,20 @@ def modern_cast(cast: Cast) -> tuple[Cast, str | None]:
     return modern, None if modern is cast else f"`as {cast}` -> {kind or f'`as {modern}`'}"
 
 
-def modernise(data: dict[str, Any]) -> Modern:
-    """Rewrite a document's tree into today's spelling; `data` itself is left as it is."""
+def modernise(data: dict[str, Any], action_keys: ActionKeys) -> Modern:
+    """Rewrite a document's tree into today's spelling; `data` itself is left as it is.
+
+    `action_keys` gives the keys that belong to an action of a component type; where they stand on the component, they are
+    its one action's.
+    """
     modern = Modern(dict(data))
     _flat_controller(modern)
     for singular, plural in (("workflow", "workflows"), ("component", "components")):
         _plural(modern, modern.data, (), singular, plural)
     for at, component in enumerate(_mappings(modern.data.get("components"))):
-        _component(modern, component, ("components", at))
+        _component(modern, component, ("components", at), action_keys)
     for at, workflow in enumerate(_mappings(modern.data.get("workflows"))):
-        _workflow(modern, workflow, ("workflows", at))
+        _workflow(modern, workflow, ("workflows", at), action_keys)
     return modern
 
 
@@ -120,10 +120,11 @@ def _plural(modern: Modern, holder: dict[str, Any], path: Path, singular: str, p
     modern.notes.append((f"`{plural}` as a mapping -> a list with ids", (*path, plural)))
 
 
-def _component(modern: Modern, component: dict[str, Any], path: Path) -> None:
+def _component(modern: Modern, component: dict[str, Any], path: Path, action_keys: ActionKeys) -> None:
     _plural(modern, component, path, "action", "actions")
     if "actions" not in component:
-        flat = {key: component[key] for key in _ACTION_KEYS if key in component}
+        keys = action_keys(component.get("type"))
+        flat = {key: component[key] for key in component if key in keys}
         for key in flat:
             del component[key]
             modern.origins[*path, "actions", 0, key] = (*modern.origin(path), key)
@@ -135,7 +136,7 @@ def _component(modern: Modern, component: dict[str, Any], path: Path) -> None:
         _streaming_body(modern, action, (*path, "actions", at))
 
 
-def _workflow(modern: Modern, workflow: dict[str, Any], path: Path) -> None:
+def _workflow(modern: Modern, workflow: dict[str, Any], path: Path, action_keys: ActionKeys) -> None:
     _plural(modern, workflow, path, "job", "jobs")
     if not workflow.get("jobs"):
         flat = {key: workflow.pop(key) for key in _JOB_KEYS if key in workflow}
@@ -147,7 +148,7 @@ def _workflow(modern: Modern, workflow: dict[str, Any], path: Path) -> None:
         inline = job.get("component")
         if isinstance(inline, dict):
             job["component"] = dict(inline)
-            _component(modern, job["component"], (*path, "jobs", at, "component"))
+            _component(modern, job["component"], (*path, "jobs", at, "component"), action_keys)
 
 
 def _streaming_body(modern: Modern, action: dict[str, Any], path: Path) -> None:

@@ -32,6 +32,8 @@ from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 
+from composemagic.text import STRAY, UNFINISHED, plain
+
 __all__ = ["LIMIT", "Growing", "plain", "render"]
 
 LIMIT = 32_000
@@ -47,29 +49,9 @@ _MISSING_CELLS = 2_000
 _HEAD, _FOOT = '<div class="mathjax_ignore tex2jax_ignore">\n', "</div>\n"
 _CODE_FOOT = "</code></pre>\n"
 
-_PAYLOAD = r"[^\x00-\x08\x0a-\x1f\x7f-\x9f]{0,1000}"  # bounded: an unclosed sequence must not swallow the text after it
-_STRING = r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])"  # OSC, DCS, SOS, PM, APC of ECMA-48, in seven and in eight bits
-_CSI = r"(?:\x1b\[|\x9b)[0-?]*[ -/]*"
-_INVISIBLE = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
-_UNWANTED = re.compile(
-    rf"\r\n?|[\ud800-\udbff][\udc00-\udfff]|[\ud800-\udfff]|{_STRING}{_PAYLOAD}(?:\x07|\x1b\\|\x9c)|{_CSI}[@-~]?"
-    rf"|\x1b[ -/]*[0-~]?|{_INVISIBLE}"
-)
-_UNFINISHED = re.compile(rf"(?:\r|[\ud800-\udbff]|{_STRING}{_PAYLOAD}\x1b?|{_CSI}|\x1b[ -/]*)\Z")
-_STRAY = re.compile(_INVISIBLE)
-
 _ALLOWED = re.compile(r"(?:https?://|mailto:)[^\s]", re.IGNORECASE)
 _LANGUAGE = re.compile(r"[A-Za-z0-9+#-]{1,30}")
 _ACTIVE = re.compile(r"[\[\]!*_~<`&\\]")
-
-
-def plain(text: str) -> str:
-    """The text without what a terminal or a browser would obey instead of show.
-
-    ANSI escape sequences (ECMA-48), control characters except newline and tab, and the Unicode controls of writing direction
-    are removed, line ends become newlines, halves of surrogate pairs are joined or replaced by U+FFFD.
-    """
-    return _UNWANTED.sub(_replacement, text)
 
 
 def render(text: str) -> str:
@@ -119,7 +101,7 @@ class Growing:
         fresh = self._held + "".join(self._fresh)
         self._taken += self._fresh
         self._fresh = []
-        unfinished = _UNFINISHED.search(fresh)
+        unfinished = UNFINISHED.search(fresh)
         end = unfinished.start() if unfinished else len(fresh)
         self._tail += plain(fresh[:end])
         self._held = fresh[end:]
@@ -247,7 +229,7 @@ def _block(text: str, tokens: Sequence[Token], start: int, references: Mapping[s
         html = f"<pre>{escapeHtml(text)}</pre>\n"  # markdown-it leaves out what is deeper
     else:
         # An entity (`&#8238;`) or a link shown decoded brings back what was removed from the text.
-        html = _STRAY.sub("", _markdown().renderer.render(tokens, _markdown().options, env))
+        html = STRAY.sub("", _markdown().renderer.render(tokens, _markdown().options, env))
     fence = tokens[0] if kind == "fence" and "\n" in text else None
     return _Block(start, start + len(text), kind, html, fence, references)
 
@@ -281,15 +263,6 @@ def _dedent(line: str, indent: int) -> str:
         width += 4 - width % 4 if line[place] == "\t" else 1
         place += 1
     return " " * (width - indent) + line[place:]
-
-
-def _replacement(match: re.Match[str]) -> str:
-    found = match[0]
-    if found[0] == "\r":
-        return "\n"
-    if "\ud800" <= found[0] <= "\udfff":
-        return found.encode("utf-16", "surrogatepass").decode("utf-16") if len(found) == 2 else "\ufffd"
-    return ""
 
 
 @cache

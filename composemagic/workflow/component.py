@@ -70,8 +70,8 @@ class Context(Protocol):
     def note(self, sentence: str) -> None:
         """Tell the user something that is no error."""
 
-    def answered_by(self, model: str, *, local: bool = False) -> None:
-        """Say which model answered."""
+    def answered_by(self, model: str, *, instead_of: str | None = None, local: bool = False) -> None:
+        """Say which model answered; `local`: the embedded one, `instead_of` the model that was asked for."""
 
     def used(self, usage: Mapping[str, Any]) -> None:
         """Say how many tokens the provider counted."""

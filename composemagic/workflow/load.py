@@ -117,7 +117,7 @@ class _Loading:
         self.document = document
         self.find_component = find_component
         self.known_types = known_types
-        self.modern: Modern = modernise(document.data)
+        self.modern: Modern = modernise(document.data, self.action_keys)
         self.findings = Findings()
         self.faults: list[Fault] = []
         self.notes: list[str] = []
@@ -143,6 +143,12 @@ class _Loading:
         return Loaded(
             self.document, named, self.default(workflows, named), tuple(self.notes), data.get("controller") or {}
         )
+
+    def action_keys(self, kind: Any) -> set[str]:
+        found = self.find_component(kind) if isinstance(kind, str) else None
+        if found is None:
+            return {"output"}
+        return {*found.action.model_fields, "output"} - set(found.settings.model_fields)
 
     # -- what the user is told --------------------------------------------------------------------------------------
     def refuse(self) -> None:
@@ -188,7 +194,9 @@ class _Loading:
             yield from workflow.get("jobs") or ()
 
     def plan(self, workflow: dict[str, Any], path: Path, components: list[tuple[dict[str, Any], Path]]) -> Plan | None:
-        self.faults += schema.check(schema.Workflow, workflow, path, "a workflow")
+        is_flat = self.modern.origin((*path, "jobs", 0)) == self.modern.origin(path)
+        jobs_keys = schema.Job.model_fields if is_flat else ()
+        self.faults += schema.check(schema.Workflow, workflow, path, "a workflow", also=jobs_keys)
         start = len(self.findings.notes)
         jobs = workflow.get("jobs") or [{}]
         if not isinstance(jobs, list):
@@ -279,7 +287,9 @@ class _Loading:
             return None
         place = f"{_article(kind)} {kind}"
         own = {key: value for key, value in component.items() if key not in _COMPONENT_KEYS}
-        self.faults += schema.check(found.settings, own, path, f"{place} component")
+        is_flat = self.modern.origin((*path, "actions", 0)) == self.modern.origin(path)
+        flat = (*found.action.model_fields, "output") if is_flat else ()
+        self.faults += schema.check(found.settings, own, path, f"{place} component", also=flat)
         for at, action in enumerate(component["actions"]):
             if isinstance(action, dict):
                 fields = {key: value for key, value in action.items() if key not in _ACTION_KEYS}

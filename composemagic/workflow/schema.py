@@ -6,7 +6,7 @@ The models describe today's spelling; dialects.py has rewritten everything older
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, Field, ValidationError
@@ -114,8 +114,14 @@ _WORDS = {
 }
 
 
-def check(model: type[BaseModel], data: Any, path: Path, place: str) -> Iterator[Fault]:
-    """Every way in which `data` is not what the model wants; `place` is how a sentence calls it ("a job")."""
+def check(
+    model: type[BaseModel], data: Any, path: Path, place: str, *, also: Iterable[str] = ()
+) -> Iterator[Fault]:
+    """Every way in which `data` is not what the model wants.
+
+    `place` is how a sentence calls it ("a job"); `also` are keys that are right there in another spelling of the language,
+    to be suggested for an unknown one.
+    """
     if not isinstance(data, dict):
         yield Fault(f"{place} is a mapping, this is {_kind(data)}", path)
         return
@@ -123,7 +129,7 @@ def check(model: type[BaseModel], data: Any, path: Path, place: str) -> Iterator
         model.model_validate(without_extensions(data))
     except ValidationError as error:
         for problem in error.errors(include_url=False):
-            yield _fault(problem, model, path, place)
+            yield _fault(problem, model, path, place, tuple(also))
 
 
 def check_top(data: dict[str, Any]) -> Iterator[Fault]:
@@ -141,11 +147,12 @@ def without_extensions(data: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in data.items() if not key.startswith("x-")}
 
 
-def _fault(problem: Any, model: type[BaseModel], path: Path, place: str) -> Fault:
+def _fault(problem: Any, model: type[BaseModel], path: Path, place: str, also: tuple[str, ...]) -> Fault:
     where: Path = (*path, *problem["loc"])
     key, kind, given = str(where[-1]), problem["type"], problem["input"]
     if kind == "extra_forbidden":
-        return Fault(f"unknown key `{key}` in {place}{suggest(key, _fields(model, problem['loc'][:-1]))}", where, True)
+        known = [*_fields(model, problem["loc"][:-1]), *also]
+        return Fault(f"unknown key `{key}` in {place}{suggest(key, known)}", where, True)
     if kind == "missing":
         return Fault(f"{place} needs `{key}`", path)
     if kind == "literal_error":
