@@ -66,4 +66,5 @@ def _values(file: Path) -> dict[str, str]:
 
     # a key may hold a dollar: what stands in the file is the value
     values = dotenv_values(file, interpolate=False, encoding="utf-8")
-    return {name: value for name, value in values.items() if value is not None}
+    # a copied .env.sample has names without values: they are not set
+    return {name: value for name, value in values.items() if value}

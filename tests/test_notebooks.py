@@ -1,0 +1,63 @@
+"""The notebooks that are shipped execute from top to bottom, as a reader runs them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def executed(path: Path) -> Any:
+    notebook = nbformat.read(path, as_version=4)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop("OPENAI_API_KEY", None)
+    client = NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}})
+    client.execute(env=environment)
+    return notebook
+
+
+def shown(cell: Any) -> str:
+    """All text that a cell shows."""
+    parts = []
+    for output in cell.outputs:
+        parts.append(output.get("text", ""))
+        parts.append(output.get("data", {}).get("text/plain", ""))
+        parts.append("\n".join(output.get("traceback", [])))
+    return "\n".join(parts)
+
+
+def the_cell(notebook: Any, word: str) -> Any:
+    (found,) = [cell for cell in notebook.cells if cell.cell_type == "code" and word in cell.source]
+    return found
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_a_notebook_is_saved_clean(path: Path) -> None:
+    """Stored outputs are what a reader on the web sees: no widget that is gone, no path of the author's machine."""
+    for cell in nbformat.read(path, as_version=4).cells:
+        for output in cell.get("outputs", []):
+            assert str(ROOT) not in str(output)
+
+
+@pytest.mark.model
+def test_hello() -> None:
+    notebook = executed(ROOT / "notebooks" / "00-hello.ipynb")
+    answer = shown(the_cell(notebook, "%%compose hello"))
+    assert "✓ done" in answer
+    assert "answered by SmolLM2-135M-Instruct (embedded), not by gpt-4o" in answer
+    assert "done - " in shown(the_cell(notebook, "print(answer.status"))
+    assert len(shown(the_cell(notebook, "print(run.text)"))) > 40
+    assert "max_tokens" in shown(the_cell(notebook, "hello.form()"))
+    mistakes = shown(the_cell(notebook, "inptu"))
+    assert "compose: 3 mistakes in this cell" in mistakes
+    assert "did you mean `stream_format`?" in mistakes
+    echoed = the_cell(notebook, "type: echo")
+    assert "Hello Ada" in shown(echoed)
+    assert "<strong>this text streams word by word</strong>" in str(echoed.outputs)
