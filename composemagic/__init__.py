@@ -3,7 +3,7 @@
     %load_ext composemagic          registers the %%compose cell magic
     composemagic.load(text_or_path) gives the same workflow to Python
 
-Importing this package loads neither httpx, yaml, pydantic, IPython nor ipywidgets: each comes when it is needed.
+Importing this package loads neither httpx, yaml, IPython nor ipywidgets: each comes when it is needed.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ __all__ = ["DEFAULT_FILES", "Workflow", "load", "load_all", "load_text"]
 DEFAULT_FILES = ("model-compose.yml", "model-compose.yaml", "compose.yml", "compose.yaml")
 
 # the notebook's faces of a workflow, by name and not by import: Python without a notebook must not load them
-_FACES = {"form": "composemagic.notebook.form:show"}
+_FACES = {"form": "composemagic.notebook.form:Form"}
 
 
 class Workflow:
@@ -95,7 +95,7 @@ class Workflow:
         return run
 
     def form(self) -> Any:
-        """Show a form for the inputs in the notebook."""
+        """A form for the inputs; a notebook cell that ends with it shows it."""
         module, _, attribute = _FACES["form"].partition(":")
         return getattr(import_module(module), attribute)(self)
 
@@ -132,9 +132,9 @@ def load_all(
     path: Path, *, env: Mapping[str, str] | None = None, env_files: Sequence[str | Path] = ()
 ) -> list[Workflow]:
     """Every workflow of a file. Raises DocumentError and UsageError."""
-    loaded = _loaded(_read(path), str(path), 1)
-    surroundings = Surroundings(Environment(env, env_files, path.parent))
-    return [Workflow(plan, surroundings) for plan in loaded.plans.values()]
+    environment = Environment(env, env_files, path.parent)
+    loaded = _loaded(_read(path), str(path), 1, environment)
+    return [Workflow(plan, Surroundings(environment)) for plan in loaded.plans.values()]
 
 
 def load_text(
@@ -150,12 +150,14 @@ def load_text(
     folder: Path | None = None,
 ) -> Workflow:
     """Load YAML text that a message calls `name` and whose first line has the number `first_line` where the user sees it."""
-    plan = _loaded(text, name, first_line).plan(workflow)
-    return Workflow(plan, Surroundings(Environment(env, env_files, folder), transport), local=local)
+    environment = Environment(env, env_files, folder)
+    plan = _loaded(text, name, first_line, environment).plan(workflow)
+    return Workflow(plan, Surroundings(environment, transport), local=local)
 
 
-def _loaded(text: str, name: str, first_line: int) -> loading.Loaded:
-    return loading.load(text, components.find, known_types=components.known(), name=name, first_line=first_line)
+def _loaded(text: str, name: str, first_line: int, env: Mapping[str, str]) -> loading.Loaded:
+    known = components.known()
+    return loading.load(text, components.find, known_types=known, name=name, first_line=first_line, env=env)
 
 
 def _read(path: Path) -> str:
@@ -165,8 +167,10 @@ def _read(path: Path) -> str:
         raise UsageError(f"there is no file `{path}`") from None
     except IsADirectoryError:
         raise UsageError(f"`{path}` is a folder; name the YAML file in it") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"`{path}` cannot be read: {error}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"`{path}` is not a text in UTF-8") from None
+    except OSError as error:
+        raise UsageError(f"`{path}` cannot be read: {(error.strerror or str(error)).lower()}") from None
 
 
 def _embedded(progress: Callable[[str], None]) -> Any:

@@ -56,18 +56,29 @@ class Mark:
     column: int
     length: int = 1
 
+    @classmethod
+    def between(cls, source: Source, start: int, end: int) -> Mark:
+        """The characters of the source's text from index `start` to `end`, or to the end of the line."""
+        line_start = source.text.rfind("\n", 0, start) + 1
+        line_end = source.text.find("\n", start)
+        line = source.text[start : min(end, line_end if line_end >= 0 else len(source.text))].rstrip("\r")
+        return cls(source, source.text.count("\n", 0, start), start - line_start, max(1, len(line)))
+
     @property
     def number(self) -> int:
         """The line's number as the user's editor shows it."""
         return self.line + self.source.first_line
 
     def draw(self) -> str:
-        """The line with its number, and carets under the marked characters."""
-        text = self.source.line(self.line).replace("\t", " ")
+        """The line with its number, and carets under the marked characters.
+
+        Of a line of more than 100 characters only those around the mark are shown.
+        """
+        text, column, length = _window(self.source.line(self.line), self.column, self.length)
+        text = text.translate(_VISIBLE)
         head = f"{self.number:4} | "
-        before, marked = text[: self.column], text[self.column : self.column + self.length]
-        carets = "^" * max(1, _width(marked))
-        return f"{head}{text}\n{' ' * (len(head) + _width(before))}{carets}"
+        carets = "^" * max(1, _width(text[column : column + length]))
+        return f"{head}{text}\n{' ' * (len(head) + _width(text[:column]))}{carets}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +169,31 @@ def _place(mistake: Mistake) -> tuple[int, int]:
     return (mistake.mark.line, mistake.mark.column) if mistake.mark else (-1, -1)
 
 
+def _window(text: str, column: int, length: int) -> tuple[str, int, int]:
+    """About 100 characters of a long line around the mark, `…` where it goes on, and where the mark stands in them."""
+    if len(text) <= _WINDOW:
+        return text, column, length
+    length = min(length, _WINDOW - 20)
+    start = max(0, min(column - (_WINDOW - length) // 2, len(text) - _WINDOW))
+    end = start + _WINDOW
+    shown = ("…" if start else text[:1]) + text[start + 1 : end - 1] + ("…" if end < len(text) else text[-1:])
+    return shown, column - start, length
+
+
+_WINDOW = 100
+# one character for each, so that columns stay true: tabs, line ends that are none to us, and what turns a line's direction
+_VISIBLE = {ord("\t"): " "} | dict.fromkeys(
+    (*range(9), *range(10, 32), *range(0x7F, 0xA0), 0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)),
+    "\ufffd",
+)
+
+
 def _width(text: str) -> int:
-    """Columns a terminal gives the text: wide East Asian characters take two, combining ones none."""
-    return sum(
-        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
-    )
+    """Columns a terminal gives the text: wide East Asian characters take two, marks and joiners none."""
+    return sum(map(_columns, text))
+
+
+def _columns(char: str) -> int:
+    if unicodedata.category(char) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1

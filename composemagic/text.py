@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["STRAY", "UNFINISHED", "plain"]
+__all__ = ["STRAY", "UNFINISHED", "Cleaner", "plain"]
 
-_PAYLOAD = r"[^\x00-\x08\x0a-\x1f\x7f-\x9f]{0,1000}"  # bounded: an unclosed sequence must not swallow the text after it
+_PAYLOAD = r"[^\x00-\x08\x0a-\x1f\x7f-\x9f]{0,1000}"  # bounded, as all: an unclosed one must not swallow text
 _STRING = r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])"  # OSC, DCS, SOS, PM, APC of ECMA-48, in seven and in eight bits
-_CSI = r"(?:\x1b\[|\x9b)[0-?]*[ -/]*"
+_CSI = r"(?:\x1b\[|\x9b)[0-?]{0,64}[ -/]{0,8}"
+_ESCAPE = r"\x1b[ -/]{0,8}"
 _INVISIBLE = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
 _UNWANTED = re.compile(
     rf"\r\n?|[\ud800-\udbff][\udc00-\udfff]|[\ud800-\udfff]|{_STRING}{_PAYLOAD}(?:\x07|\x1b\\|\x9c)|{_CSI}[@-~]?"
-    rf"|\x1b[ -/]*[0-~]?|{_INVISIBLE}"
+    rf"|{_ESCAPE}[0-~]?|{_INVISIBLE}"
 )
-UNFINISHED = re.compile(rf"(?:\r|[\ud800-\udbff]|{_STRING}{_PAYLOAD}\x1b?|{_CSI}|\x1b[ -/]*)\Z")
+UNFINISHED = re.compile(rf"(?:\r|[\ud800-\udbff]|{_STRING}{_PAYLOAD}\x1b?|{_CSI}|{_ESCAPE})\Z")
 STRAY = re.compile(_INVISIBLE)
-"""`UNFINISHED`: an escape sequence, line end or surrogate pair that a stream has cut in two; `STRAY`: one such character."""
+"""`UNFINISHED`: an escape sequence, line end or pair that a stream has cut in two; `STRAY`: one such character."""
 
 
 def plain(text: str) -> str:
     """The text without what a terminal or a browser would obey instead of show.
 
-    ANSI escape sequences (ECMA-48), control characters except newline and tab, and the Unicode controls of writing direction
-    are removed, line ends become newlines, halves of surrogate pairs are joined or replaced by U+FFFD.
+    ANSI escape sequences (ECMA-48), control characters except newline and tab, and the Unicode controls of writing
+    direction are removed, line ends become newlines, halves of surrogate pairs are joined or replaced by U+FFFD.
     """
     return _UNWANTED.sub(_replacement, text)
 
@@ -35,3 +36,25 @@ def _replacement(match: re.Match[str]) -> str:
     if "\ud800" <= found[0] <= "\udfff":
         return found.encode("utf-16", "surrogatepass").decode("utf-16") if len(found) == 2 else "\ufffd"
     return ""
+
+
+class Cleaner:
+    """`plain` for a text that comes in pieces: what all calls give, joined, is `plain` of the whole."""
+
+    _LONGEST = 1100  # characters that a sequence without its end may have before it is let go
+
+    def __init__(self) -> None:
+        self._held = ""
+
+    def add(self, delta: str) -> str:
+        """The next piece, cleaned; a sequence that is cut in two is held back until its end comes."""
+        text = self._held + delta
+        cut = UNFINISHED.search(text, max(0, len(text) - self._LONGEST))
+        end = cut.start() if cut else len(text)
+        self._held = text[end:]
+        return plain(text[:end])
+
+    def end(self) -> str:
+        """What is still held back."""
+        held, self._held = self._held, ""
+        return plain(held)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import queue
 import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -35,9 +37,17 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @pytest.fixture(scope="session")
-def replay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def replay() -> Iterator[str]:
     """The address of tests/servers/replay.py, which answers like a model, in a process of its own."""
-    port_file = tmp_path_factory.mktemp("replay") / "port"
+    with replay_server() as url:
+        yield url
+
+
+@contextlib.contextmanager
+def replay_server() -> Iterator[str]:
+    """The same for programs that are no tests."""
+    folder = tempfile.TemporaryDirectory()
+    port_file = Path(folder.name) / "port"
     command = [sys.executable, str(ROOT / "tests/servers/replay.py"), "--port", "0", "--port-file", str(port_file)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
     try:
@@ -49,6 +59,7 @@ def replay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             process.wait(10)
         except subprocess.TimeoutExpired:
             process.kill()
+        folder.cleanup()
 
 
 @pytest.fixture(scope="session")
@@ -138,13 +149,27 @@ class Kernel:
         self.manager = manager
         self.client = client
 
-    def execute(self, code: str, timeout: float = 60) -> Executed:
+    def execute(self, code: str, timeout: float = 60, **how: Any) -> Executed:
         """Run a cell and collect what it sends until it is idle; TimeoutError after so many seconds."""
-        return self.collect(self.submit(code), timeout)
+        return self.collect(self.submit(code, **how), timeout)
 
-    def submit(self, code: str) -> str:
-        """Send a cell without waiting; the message id is for `collect`."""
-        return str(self.client.execute(code, store_history=True))
+    def submit(self, code: str, *, cell: str | None = None, allow_stdin: bool = True) -> str:
+        """Send a cell without waiting; the message id is for `collect`.
+
+        `cell` is the id that JupyterLab sends along; without `allow_stdin` nobody sits in front, as in nbclient.
+        """
+        content = {
+            "code": code,
+            "silent": False,
+            "store_history": True,
+            "user_expressions": {},
+            "allow_stdin": allow_stdin,
+            "stop_on_error": True,
+        }
+        metadata = {"cellId": cell} if cell else {}
+        message = self.client.session.msg("execute_request", content, metadata=metadata)
+        self.client.shell_channel.send(message)
+        return str(message["header"]["msg_id"])
 
     def collect(self, message_id: str, timeout: float = 60) -> Executed:
         """Wait for a cell that was sent; TimeoutError after so many seconds."""
@@ -182,6 +207,13 @@ class Kernel:
 @pytest.fixture
 def kernel() -> Iterator[Kernel]:
     """A kernel for one test: `kernel.execute("1 + 1").text == "2"`."""
+    with started_kernel() as started:
+        yield started
+
+
+@contextlib.contextmanager
+def started_kernel() -> Iterator[Kernel]:
+    """The same for programs that are no tests, and for fixtures of another scope."""
     from jupyter_client.manager import KernelManager
 
     manager = KernelManager(kernel_name="python3")
@@ -189,7 +221,8 @@ def kernel() -> Iterator[Kernel]:
     spec = manager.kernel_spec
     assert spec is not None, "ipykernel is not installed"
     spec.argv[0] = sys.executable
-    manager.start_kernel(env={**os.environ, "PYTHONPATH": str(ROOT)})
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    manager.start_kernel(env={**os.environ, "PYTHONPATH": path})
     client = manager.blocking_client()
     client.start_channels()
     try:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -199,7 +200,9 @@ class Lab:
 
     def click(self, index: int, button: str, timeout: float = 30) -> None:
         """Click the button with this text in a cell's output, waiting until it can be clicked (seconds)."""
-        self._output(index).get_by_role("button", name=button, exact=True).click(timeout=timeout * 1000)
+        # not by its role's name: an icon's character counts as a part of that
+        text = re.compile(rf"^\s*{re.escape(button)}\s*$")
+        self._output(index).locator("button").filter(has_text=text).first.click(timeout=timeout * 1000)
 
     def fill(self, index: int, label: str, value: str, timeout: float = 30) -> None:
         """Type into the ipywidgets field with this description in a cell's output (seconds)."""

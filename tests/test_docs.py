@@ -12,6 +12,7 @@ import pytest
 
 import composemagic
 from composemagic import components, errors
+from composemagic.cli import _parsers
 from composemagic.language.casts import CASTS
 
 ROOT = Path(__file__).parent.parent
@@ -101,10 +102,11 @@ def test_every_option_of_the_magic_is_there(text: str) -> None:
 
 @BOTH
 def test_every_command_and_its_options_are_there(text: str) -> None:
-    source = (ROOT / "composemagic" / "cli.py").read_text(encoding="utf-8")
-    commands = re.findall(r"add_parser\(\s*\"(\w+)\"", source)
+    commands = _parsers()[1]
     assert set(commands) >= {"run", "validate", "quickstart"}
     assert [name for name in commands if f"composemagic {name}" not in text] == []
+    options = {option for parser in commands.values() for option in re.findall(r"--[a-z-]+", parser.format_help())}
+    assert [option for option in sorted(options - {"--help"}) if option not in text] == []
 
 
 def test_ci_runs_the_test_command_of_the_readme() -> None:

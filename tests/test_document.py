@@ -239,7 +239,7 @@ ERRORS: list[tuple[str, str]] = [
     ("!!int 1: b", "  a key is always text; a tag cannot stand before it\n   1 | !!int 1: b\n       ^^^^^^^"),
     ("?\n: b", "  a key is missing here\n   1 | ?\n        ^"),
     ("<<: 3", "  `<<` takes a mapping or a list of mappings\n   1 | <<: 3\n           ^"),
-    ("a: -" + "1" * 300, "  an integer can have at most 300 digits\n   1 | a: -" + "1" * 300 + "\n          " + "^" * 301),
+    ("a: -" + "1" * 300, "  an integer can have at most 300 digits\n   1 | a: -" + "1" * 95 + "…\n          " + "^" * 80),
     ("a: [${x, b]", "  `${` is not closed with `}` on its line\n   1 | a: [${x, b]\n           ^^"),
     ("p: '\ue000'\na: [${x}]", "  put quotes around the value that holds this `${...}`\n   2 | a: [${x}]\n           ^^"),
 ]  # fmt: skip
@@ -458,15 +458,19 @@ def test_hostile(row: dict[str, Any]) -> None:
         assert data == row["value"]
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of a process is read from Linux's /proc")
 def test_hostile_texts_stay_small_in_a_process_of_their_own(loader: str) -> None:
     script = f"""
-        import json, resource, sys, yaml
+        import json, sys, yaml
+        from pathlib import Path
         from composemagic.language import document
         document._LOADER = yaml.{"CSafeLoader" if loader == "libyaml" else "SafeLoader"}
         for text in json.load(sys.stdin):
             try: document.parse(text)
             except document.DocumentError: pass
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+        # not getrusage: its figure begins with the parent's, and the parent is a test run
+        (peak,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
+        print(int(peak.split()[1]) // 1024)
     """
     texts = ["".join(part * times for part, times in row["gen"]) for row in ROWS]
     texts += ["a: [" + "1," * 19_997 + "]", "a: " + "[" * 200_000]

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from composemagic.errors import UsageError
+
 if TYPE_CHECKING:
     from composemagic.workflow.component import Component
 
@@ -21,12 +23,17 @@ BUILT_IN = {
     "echo": "composemagic.components.echo:Echo",
 }
 GROUP = "composemagic.components"
+CONTRACT = ("type", "sources", "text_fields", "spellings", "settings", "action", "faults", "run")
 
 _registered: dict[str, type[Component]] = {}
 
 
 def register(component: type[Component]) -> Callable[[], None]:
-    """Make a component class known under its `type`; returns a function that takes it away again."""
+    """Make a component class known under its `type`; returns a function that takes it away again.
+
+    The class is best derived from `composemagic.workflow.component.Component`. Raises UsageError where it lacks something.
+    """
+    _check(component)
     before = _registered.get(component.type)
     _registered[component.type] = component
 
@@ -59,6 +66,18 @@ def _installed(name: str) -> type[Component] | None:
     from importlib.metadata import entry_points
 
     for point in entry_points(group=GROUP, name=name):
-        found: type[Component] = point.load()
+        try:
+            found: type[Component] = point.load()
+        except Exception as error:
+            package = point.dist.name if point.dist else "an installed package"
+            raise UsageError(f"the component type `{name}` of {package} cannot be loaded: {error}") from error
+        _check(found)
         return found
     return None
+
+
+def _check(component: type[Component]) -> None:
+    missing = [f"`{name}`" for name in CONTRACT if not hasattr(component, name)]
+    if missing:
+        name = getattr(component, "__name__", repr(component))
+        raise UsageError(f"the component class {name} lacks {', '.join(missing)}; derive it from Component")

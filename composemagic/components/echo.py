@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from composemagic.errors import RunError
 from composemagic.language.casts import to_text
-from composemagic.language.template import compile_template
+from composemagic.language.template import Spell, compile_template
 from composemagic.workflow.component import Action, Context, Settings, SettingsModel, Value
 
 __all__ = ["Echo"]
@@ -38,6 +38,7 @@ class Echo:
     type: ClassVar[str] = "echo"
     sources: ClassVar[tuple[str, ...]] = ("result",)
     text_fields: ClassVar[frozenset[str]] = frozenset()
+    spellings: ClassVar[Mapping[str, Spell]] = {}
     settings: ClassVar[SettingsModel] = EchoSettings
     action: ClassVar[SettingsModel] = EchoAction
 
@@ -52,8 +53,10 @@ class Echo:
             yield Value(await context.render(action.fields.get("value", _INPUT)))
             return
         text = to_text(await context.render(action.fields["text"]))
+        if not text:
+            yield Value("")
         delay = _seconds(await context.render(action.fields.get("delay")))
-        for word in re.findall(r"\s*\S+\s*$|\s*\S+\s*?(?=\s)|\s+", text):
+        for word in re.findall(r"\s*\S+|\s+", text):
             await asyncio.sleep(delay)
             yield word
 

@@ -7,9 +7,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from composemagic.errors import RunError
+from composemagic.language.template import Spell
+from composemagic.transport.address import spell_in_address, spell_in_path
 from composemagic.transport.http import Request, Response, Timeouts, new_client, send
 from composemagic.transport.providers import Dialect, ProviderError, Watch, dialect_of, error_message, text_of
 from composemagic.transport.sse import LineReader, Message, SSEParser
@@ -51,6 +53,11 @@ class HttpClient:
     type: ClassVar[str] = "http-client"
     sources: ClassVar[tuple[str, ...]] = ("response",)
     text_fields: ClassVar[frozenset[str]] = frozenset({"headers", "base_url", "path", "endpoint", "method"})
+    spellings: ClassVar[Mapping[str, Spell]] = {
+        "path": spell_in_path,
+        "endpoint": spell_in_address,
+        "base_url": spell_in_address,
+    }
     settings: ClassVar[SettingsModel] = HttpSettings
     action: ClassVar[SettingsModel] = HttpAction
 
@@ -82,13 +89,17 @@ class HttpClient:
                 async for answer in _whole(response, request, action, context):
                     yield answer
                 return
-            reading = _Reading(response, stream_format, Watch(dialect_of(urlsplit(request.url).path)), context)
+            reading = _Reading(response, stream_format, Watch(dialect_of(request.url)), context)
             async with aclosing(reading.batches()) as batches:
                 try:
                     async for batch in batches:
                         yield batch
                 except ProviderError as error:
-                    raise RunError(error.kind, f"{request.host} sent an error: {error.message}") from None
+                    raise _told(error, request) from None
+
+
+def _told(error: ProviderError, request: Request) -> RunError:
+    return RunError(error.kind, f"{request.host} sent an error: {request.redacted(error.message)}")
 
 
 def _never_streams(action: Mapping[str, Any]) -> bool:
@@ -112,6 +123,8 @@ async def _request(action: Action, context: Context) -> Request:
     endpoint = await context.render(fields.get("endpoint"))
     body = await context.render(fields.get("body"))
     method = str(await context.render(fields.get("method")) or "POST").upper()
+    if method not in _METHODS:
+        raise RunError("request", f"unknown method `{method}`; it is one of {', '.join(_METHODS)}")
     local = await _local(str(endpoint or path), body, context)
     if local is not None:
         # neither the address nor the headers of the document are filled: no key is needed, and none is sent
@@ -130,8 +143,8 @@ async def _request(action: Action, context: Context) -> Request:
 
 
 def _path(address: str) -> str:
-    """The path of a URL, or of a path with a query."""
-    return urlsplit(address).path.rstrip("/")
+    """A URL or a path, without query and fragment."""
+    return address.partition("?")[0].partition("#")[0].rstrip("/")
 
 
 async def _local(address: str, body: Any, context: Context) -> LocalAddress | None:
@@ -205,7 +218,7 @@ def _encoded(body: Any, headers: dict[str, str]) -> bytes | None:
         return urlencode([(key, _form(value)) for key, value in body.items() if value is not None]).encode()
     if isinstance(body, dict | list):
         raise RunError("request", f"{'an object' if isinstance(body, dict) else 'a list'} cannot be sent as {kind}")
-    return body if isinstance(body, bytes) else str(body).encode()
+    return body if isinstance(body, bytes) else _utf8(str(body))
 
 
 def _form(value: Any) -> str:
@@ -214,13 +227,19 @@ def _form(value: Any) -> str:
 
 def _json(value: Any) -> bytes:
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
-    except UnicodeEncodeError:
-        raise RunError("request", "the body has half a surrogate pair, which is no text") from None
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     except ValueError:
         raise RunError("request", "NaN and Infinity cannot be written as JSON") from None
-    except TypeError as error:
+    except (TypeError, RecursionError) as error:
         raise RunError("request", f"the body cannot be written as JSON: {error}") from None
+    return _utf8(text)
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise RunError("request", "the body has half a surrogate pair, which is no text") from None
 
 
 def _variables(action: Action) -> tuple[str, ...]:
@@ -247,9 +266,12 @@ def _seconds(value: Any) -> float:
     text = str(value).strip()
     unit = next((unit for unit in units if text.endswith(unit)), "")
     try:
-        return float(text.removesuffix(unit)) * units.get(unit, 1.0)
+        seconds = float(text.removesuffix(unit)) * units.get(unit, 1.0)
     except ValueError:
         raise RunError("request", f'`timeout` is seconds, or a text such as "500ms", "5s" or "2m", not {value!r}') from None
+    if not seconds > 0:
+        raise RunError("request", f"`timeout` is more than 0 seconds, not {value!r}")
+    return seconds
 
 
 # -- the answer ----------------------------------------------------------------------------------------------------------
@@ -269,15 +291,17 @@ async def _is_stream(response: Response, stream_format: Any, action: Action, con
 
 async def _whole(response: Response, request: Request, action: Action, context: Context) -> AsyncIterator[Any]:
     """An answer that came as one body: a Value, or one chunk where the document reads a stream."""
-    dialect = dialect_of(urlsplit(request.url).path)
+    dialect = dialect_of(request.url)
     value = _decoded(await response.body(), response, request)
     if dialect is not None and isinstance(value, dict):
         watch = Watch(dialect)
         try:
             watch.see([value])
         except ProviderError as error:
-            raise RunError(error.kind, f"{request.host} sent an error: {error.message}") from None
+            raise _told(error, request) from None
         _report(watch, context)
+        if action.per_chunk and not watch.finished and not text_of(dialect, value):
+            raise RunError("empty", f"{request.host} sent an answer without text: {request.redacted(str(value))[:80]}")
     if not action.per_chunk:
         yield Value(value)
         return
@@ -311,7 +335,7 @@ def _no_stream(value: Any, response: Response, request: Request) -> RunError:
     start = text.lower().find("<title>")
     shown = text[start + 7 :].partition("<")[0] if start >= 0 else text
     kind = response.media_type or "no content type"
-    return RunError("content_type", f'{request.host} sent {kind}: "{" ".join(shown.split())[:120]}"')
+    return RunError("content_type", f'{request.host} sent {kind}: "{" ".join(request.redacted(shown).split())[:120]}"')
 
 
 def _decoded(body: bytes, response: Response, request: Request) -> Any:
@@ -355,16 +379,21 @@ class _Reading:
                         yield batch
                     if failure is not None:
                         raise failure
-                    if self.done:
+                    if self.done or self.said_all:
                         break
             except RunError as error:
                 # what breaks after the finish mark breaks nothing
                 if not self.watch.finished or isinstance(error, ProviderError) or self.watch.dialect is None:
                     raise
-        if self.done:
+        if self.done or self.said_all:
             await self.response.drain(_DRAIN_SECONDS)
         _report(self.watch, self.context)
         self.judge()
+
+    @property
+    def said_all(self) -> bool:
+        """Whether the provider's own last word was heard; OpenAI's finish reason is followed by usage and `[DONE]`."""
+        return self.watch.finished and self.watch.dialect is not None and not self.watch.dialect.done_counts
 
     @property
     def lines_only(self) -> bool:

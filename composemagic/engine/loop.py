@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-__all__ = ["PrivateLoop", "private_loop"]
+__all__ = ["PrivateLoop", "call_on", "private_loop"]
 
 T = TypeVar("T")
 
@@ -75,6 +75,15 @@ class PrivateLoop:
         await self.loop.shutdown_asyncgens()
 
 
+def call_on(loop: asyncio.AbstractEventLoop, call: Callable[..., Any], *arguments: Any) -> None:
+    """Call on another loop's thread; a loop that is closed by now has no one left to tell."""
+    try:
+        loop.call_soon_threadsafe(call, *arguments)
+    except RuntimeError:
+        if not loop.is_closed():
+            raise
+
+
 _lock = threading.Lock()
 _current: PrivateLoop | None = None
 
@@ -87,3 +96,13 @@ def private_loop() -> PrivateLoop:
             _current = PrivateLoop()
             atexit.register(_current.close)
         return _current
+
+
+def _forget() -> None:
+    """In the child of a fork: the parent's loop stays the parent's, and a lock that was held there is held by no one."""
+    global _current, _lock
+    _current, _lock = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_forget)

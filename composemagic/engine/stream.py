@@ -6,18 +6,19 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+from composemagic.errors import RunError
 from composemagic.language.casts import Chunks
 
 __all__ = ["Stream", "join", "settle"]
 
-_COMPACT_EVERY = 256
+_LOOSE_CHUNKS = 1024
 
 
 class Stream(Chunks):
     """Chunks from an asynchronous source of batches, read at the pace of the fastest reader.
 
-    Every reader sees every chunk from the first one; what all present readers have passed is kept joined, so that text
-    costs its characters and not an object a chunk. Belongs to one event loop.
+    Every reader sees every chunk from the first one; what all present readers have passed is kept joined, a thousand
+    chunks as one, so that text costs its characters and not an object a chunk. Belongs to one event loop.
     """
 
     def __init__(self, source: AsyncIterator[list[Any]], *, fragmented: bool = True, encoding: str | None = None) -> None:
@@ -25,12 +26,14 @@ class Stream(Chunks):
         self.encoding = encoding
         self._source = source
         self._kept: list[list[Any]] = []
+        self._joined = 0  # how many of `_kept` are joined already
+        self._loose = 0  # how many chunks the others have
         self._readers: list[list[int]] = []
         self._ended = False
         self._failure: BaseException | None = None
         self._value: Any = None
         self._collected = False
-        self._turn: asyncio.Lock | None = None
+        self._turn = asyncio.Lock()
 
     @property
     def collected(self) -> bool:
@@ -76,35 +79,38 @@ class Stream(Chunks):
 
     async def _pull(self, place: list[int]) -> None:
         """Let one reader at a time fetch the next batch for all."""
-        if len(self._readers) > 1:
-            self._turn = self._turn or asyncio.Lock()
-            async with self._turn:
-                if place[0] >= len(self._kept) and not self._ended:
-                    await self._fetch()
-        else:
-            await self._fetch()
+        async with self._turn:
+            if place[0] >= len(self._kept) and not self._ended:
+                await self._fetch()
 
     async def _fetch(self) -> None:
         try:
-            self._kept.append(await anext(self._source))
+            batch = await anext(self._source)
+            self._kept.append(batch)
+            self._loose += len(batch)
         except StopAsyncIteration:
             self._ended = True
         except Exception as error:
             self._ended, self._failure = True, error
-        if len(self._kept) % _COMPACT_EVERY == 0:
+        except BaseException:  # the source ends with the reader that is stopped in it: no end that others may take for one
+            self._ended, self._failure = True, RunError("stopped", "the stream was stopped by another of its readers")
+            raise
+        if self._loose > _LOOSE_CHUNKS:
             self._compact()
 
     def _compact(self) -> None:
-        """Join the batches every reader has passed into one; a late reader gets them as one."""
-        passed = min((place[0] for place in self._readers), default=len(self._kept))
-        if passed < 2:
+        """Join the loose batches every reader has passed into one; a late reader gets them as one."""
+        begin, end = self._joined, min((place[0] for place in self._readers), default=len(self._kept))
+        if end <= begin:
             return
-        chunks = [chunk for batch in self._kept[:passed] for chunk in batch]
+        chunks = [chunk for batch in self._kept[begin:end] for chunk in batch]
         if self.fragmented and all(type(chunk) is str for chunk in chunks):
             chunks = ["".join(chunks)]
-        self._kept[:passed] = [chunks]
+        self._kept[begin:end] = [chunks]
+        self._joined += 1
+        self._loose = sum(map(len, self._kept[self._joined :]))
         for place in self._readers:
-            place[0] -= passed - 1
+            place[0] -= end - begin - 1
 
 
 def join(chunks: list[Any], *, fragmented: bool) -> Any:

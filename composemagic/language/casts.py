@@ -14,7 +14,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
 from composemagic.errors import suggest
-from composemagic.language.expression import Cast
+from composemagic.language.expression import Cast, ExpressionError, parse_path
+from composemagic.language.path import finder
 
 __all__ = [
     "CASTS",
@@ -26,10 +27,12 @@ __all__ = [
     "convert",
     "register_cast",
     "settled",
+    "shown",
     "to_text",
 ]
 
 Conversion = Callable[[Any, Cast], Any]
+Encode = Callable[[list[Any]], list[Any]]
 
 
 class CastError(Exception):
@@ -131,14 +134,28 @@ def register_cast(name: str, conversion: Conversion) -> Callable[[], None]:
 
 def cast_problem(cast: Cast) -> str | None:
     """What is wrong with a cast as written, whatever the value: an unknown type, subtype or format."""
+    if cast.type in _LATER_TYPES:
+        return f"the type `{cast.type}` is not in this version of composemagic"
     if cast.type not in CASTS:
         return f"unknown type `{cast.type}`{suggest(cast.type, CASTS)}"
     if cast.type == "stream" and cast.subtype not in (None, "text", "json"):
         return f"a stream is `stream/text` or `stream/json`, not `stream/{cast.subtype}`"
+    if path := dict(cast.attrs).get("path") if cast.type == "stream" else None:
+        return _path_problem(path)
     if cast.type == "slider" and _bounds(cast) is None:
         return "a slider is written `slider/min,max` or `slider/min,max,step`"
+    if cast.format in _LATER_FORMATS:
+        return f"the format `;{cast.format}` is not in this version of composemagic"
     if cast.format is not None:
         return f"unknown format `;{cast.format}`"
+    return None
+
+
+def _path_problem(path: str) -> str | None:
+    try:
+        parse_path(path)
+    except ExpressionError:
+        return f"`{path}` is no path into a chunk, such as `choices[0].delta.content`"
     return None
 
 
@@ -158,7 +175,10 @@ def to_text(value: Any) -> str:
         return _json_text(value)
     if isinstance(value, bytes):
         return _decoded(value)
-    return str(value)
+    try:
+        return str(value)
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        raise CastError(f"{shown(value)} cannot be written as text") from None
 
 
 def _text(value: Any, cast: Cast) -> str:
@@ -171,7 +191,7 @@ def _integer(value: Any, cast: Cast) -> int:
             return int(value)
     except (ValueError, OverflowError):
         pass
-    raise CastError(f"{_shown(value)} is no integer")
+    raise CastError(f"{shown(value)} is no integer")
 
 
 def _number(value: Any, cast: Cast) -> float:
@@ -180,7 +200,7 @@ def _number(value: Any, cast: Cast) -> float:
             return float(value)
     except (ValueError, OverflowError):
         pass
-    raise CastError(f"{_shown(value)} is no number")
+    raise CastError(f"{shown(value)} is no number")
 
 
 _BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "1.0": True}
@@ -190,11 +210,14 @@ _BOOLEANS |= {"false": False, "no": False, "off": False, "0": False, "0.0": Fals
 def _boolean(value: Any, cast: Cast) -> bool:
     if isinstance(value, bytes):
         value = _decoded(value)
-    if isinstance(value, str | bool | int | float):
-        found = _BOOLEANS.get(str(value).strip().lower())
-        if found is not None:
-            return found
-    raise CastError(f"{_shown(value)} is no boolean")
+    found = None
+    if isinstance(value, str):
+        found = _BOOLEANS.get(value.strip().lower())
+    elif isinstance(value, int | float):
+        found = {1.0: True, 0.0: False}.get(value)
+    if found is not None:
+        return found
+    raise CastError(f"{shown(value)} is no boolean")
 
 
 def _json(value: Any, cast: Cast) -> Any:
@@ -204,20 +227,20 @@ def _json(value: Any, cast: Cast) -> Any:
         return json.loads(value)
     except (ValueError, RecursionError) as error:
         reason = str(error) if isinstance(error, json.JSONDecodeError) else type(error).__name__
-        raise CastError(f"{_shown(value)} is no JSON ({reason})") from None
+        raise CastError(f"{shown(value)} is no JSON ({reason})") from None
 
 
 def _list(value: Any, cast: Cast) -> list[Any]:
     found = _json(value, cast)
     if isinstance(found, list | tuple):
         return list(found)
-    raise CastError(f"{_shown(value)} is no list")
+    raise CastError(f"{shown(value)} is no list")
 
 
 def _object(value: Any, cast: Cast) -> dict[str, Any]:
     found = _json(value, cast)
     if not isinstance(found, dict):
-        raise CastError(f"{_shown(value)} is no object")
+        raise CastError(f"{shown(value)} is no object")
     if not cast.subtype:
         return found
     return {path.rpartition(".")[2]: _field(found, path.split(".")) for path in cast.options}
@@ -233,7 +256,7 @@ def _slider(value: Any, cast: Cast) -> float:
     found = _number(value, cast)
     low, high = (_bounds(cast) or (-math.inf, math.inf))[:2]
     if not low <= found <= high:
-        raise CastError(f"{_shown(value)} is not between {low:g} and {high:g}")
+        raise CastError(f"{shown(value)} is not between {low:g} and {high:g}")
     return found
 
 
@@ -242,7 +265,7 @@ def _base64(value: Any, cast: Cast) -> str:
         value = value.encode()
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
-    raise CastError(f"{_shown(value)} is neither text nor bytes")
+    raise CastError(f"{shown(value)} is neither text nor bytes")
 
 
 def _any(value: Any, cast: Cast) -> Any:
@@ -251,10 +274,18 @@ def _any(value: Any, cast: Cast) -> Any:
 
 def _stream(value: Any, cast: Cast) -> Chunks:
     encoding = cast.subtype or "text"
-    encode = _text_chunks if encoding == "text" else _json_chunks
+    encode: Encode = _text_chunks if encoding == "text" else _json_chunks
+    if path := dict(cast.attrs).get("path"):
+        encode = _at_path(path, encode)
     if isinstance(value, Chunks):
         return value.map(encode, encoding=encoding)
-    return Whole(encode([value])[0] if value != "" else "", encoding)
+    return Whole((encode([value]) or [""])[0], encoding)
+
+
+def _at_path(path: str, encode: Encode) -> Encode:
+    """The same encoding of what stands at a path in each chunk, which may still be JSON text."""
+    find, parsed = finder(parse_path(path)), Cast("json")
+    return lambda chunks: encode([find(_json(chunk, parsed)) for chunk in chunks if chunk is not None and chunk != ""])
 
 
 CASTS: dict[str, Conversion] = {
@@ -278,6 +309,9 @@ CASTS: dict[str, Conversion] = {
     "any": _any,
 }
 
+_LATER_TYPES = frozenset({"file", "image", "audio", "video", "model-3d"})
+_LATER_FORMATS = frozenset({"base64", "url", "path", "data-uri"})
+
 # types for which "" means that nothing was given, so that a default takes its place
 EMPTY_IS_MISSING = frozenset({"integer", "int", "number", "float", "slider", "boolean", "bool", "select"})
 
@@ -300,7 +334,7 @@ def _each(value: Any, cast: Cast, conversion: Conversion) -> Any:
         return value.map(one)
     if isinstance(value, list | tuple):
         return one(value)
-    raise CastError(f"{_shown(value)} is no list")
+    raise CastError(f"{shown(value)} is no list")
 
 
 def _field(value: Any, names: Sequence[str]) -> Any:
@@ -314,16 +348,16 @@ def _bounds(cast: Cast) -> tuple[float, ...] | None:
         numbers = tuple(float(part) for part in cast.options)
     except ValueError:
         return None
-    return numbers if len(numbers) in (2, 3) and numbers[0] < numbers[1] else None
+    good = len(numbers) in (2, 3) and all(map(math.isfinite, numbers)) and numbers[0] < numbers[1]
+    return numbers if good and all(step > 0 for step in numbers[2:]) else None
 
 
 def _json_text(value: Any) -> str:
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False)
-    except ValueError:
-        raise CastError("NaN and Infinity cannot be written as JSON") from None
-    except TypeError:
-        raise CastError(f"{_shown(value)} cannot be written as JSON") from None
+    except (ValueError, TypeError, RecursionError) as error:
+        what = "NaN and Infinity" if str(error).startswith("Out of range float") else shown(value)
+        raise CastError(f"{what} cannot be written as JSON") from None
 
 
 def _decoded(value: bytes) -> str:
@@ -333,7 +367,7 @@ def _decoded(value: bytes) -> str:
         raise CastError("the bytes are not UTF-8 text") from None
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """A value in a message: short, and an object's or list's kind rather than its content."""
     if isinstance(value, dict):
         return "an object"
@@ -341,5 +375,7 @@ def _shown(value: Any) -> str:
         return "a list"
     if isinstance(value, bytes):
         return "bytes"
+    if isinstance(value, int) and abs(value) >= 10**40:
+        return "so large an integer"
     text = value if isinstance(value, str) else json.dumps(value) if isinstance(value, bool) else str(value)
     return f'"{text[:40]}{"..." if len(text) > 40 else ""}"' if isinstance(value, str) else text

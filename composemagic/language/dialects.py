@@ -6,6 +6,7 @@ that mistakes are still drawn at the line the user wrote. `modern_cast` does the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,15 +21,20 @@ ActionKeys = Callable[[Any], Collection[str]]
 # 2025-08 `as text;sse-text` · 2026-05 `as sse-text` · 2026-06 `as event-stream/text` · today `as stream/text`
 _STREAM_FORMATS = {"sse-text": "text", "sse-json": "json"}
 
+_STREAM_CAST = re.compile(r"\bas\s+(?:stream|event-stream|sse-)|;sse-")
 _ADAPTER_KEYS = ("type", "host", "port", "base_path", "origins", "max_concurrent_count")
 _JOB_KEYS = ("component", "action", "input", "output")
 
 
 @dataclass(slots=True)
 class Modern:
-    """A document's tree in today's spelling, the notes on what was read, and where moved paths came from."""
+    """A document's tree in today's spelling, the notes on what was read, and where moved paths came from.
+
+    `streams`: somewhere in it an output is cast to a stream.
+    """
 
     data: dict[str, Any]
+    streams: bool = False
     notes: list[tuple[str, Path]] = field(default_factory=list)
     origins: dict[Path, Path] = field(default_factory=dict)
 
@@ -47,8 +53,9 @@ def modern_cast(cast: Cast) -> tuple[Cast, str | None]:
     modern = cast
     if cast.format in _STREAM_FORMATS and cast.subtype and cast.format == "sse-json":
         # 2025-08-01: the subtype is a path into the JSON of each raw chunk
-        modern = replace(cast, type="stream", subtype="text", format=None, attrs=(("path", cast.subtype),))
-        kind = "each chunk's `" + cast.subtype + "`, as `stream/text`"
+        encoding = "json" if cast.type == "json" else "text"
+        modern = replace(cast, type="stream", subtype=encoding, format=None, attrs=(("path", cast.subtype),))
+        kind = f"each chunk's `{cast.subtype}`, as `stream/{encoding}`"
     elif cast.format in _STREAM_FORMATS:
         modern = replace(cast, type="stream", subtype=_STREAM_FORMATS[cast.format], format=None)
     elif cast.type in _STREAM_FORMATS:
@@ -64,7 +71,7 @@ def modernise(data: dict[str, Any], action_keys: ActionKeys) -> Modern:
     `action_keys` gives the keys that belong to an action of a component type; where they stand on the component, they are
     its one action's.
     """
-    modern = Modern(dict(data))
+    modern = Modern(dict(data), streams=_streams(data))
     _flat_controller(modern)
     for singular, plural in (("workflow", "workflows"), ("component", "components")):
         _plural(modern, modern.data, (), singular, plural)
@@ -105,7 +112,7 @@ def _plural(modern: Modern, holder: dict[str, Any], path: Path, singular: str, p
     """`job: {...}` -> `jobs: [...]`; `jobs: {id: {...}}` -> `jobs: [{id: ..., ...}]`."""
     if singular in holder and plural not in holder:
         value = holder.pop(singular)
-        holder[plural] = [value]
+        holder[plural] = [{} if value is None else value]
         modern.origins[*path, plural, 0] = (*modern.origin(path), singular)
         modern.origins[*path, plural] = (*modern.origin(path), singular)
         return
@@ -154,12 +161,24 @@ def _workflow(modern: Modern, workflow: dict[str, Any], path: Path, action_keys:
 def _streaming_body(modern: Modern, action: dict[str, Any], path: Path) -> None:
     """2025-09 .. 2026-02: `streaming: true` in a body meant the provider's `stream: true`."""
     body = action.get("body")
-    if not isinstance(body, dict) or body.get("streaming") is not True or "stream" in body or not _streams(action):
+    if not isinstance(body, dict) or body.get("streaming") is not True or "stream" in body:
+        return
+    if not (modern.streams or "stream_format" in action or "[]" in str(action.get("output", ""))):
         return
     action["body"] = {("stream" if key == "streaming" else key): value for key, value in body.items()}
     modern.origins[*path, "body", "stream"] = (*modern.origin((*path, "body")), "streaming")
     modern.notes.append(("`streaming: true` -> `stream: true`", (*path, "body", "stream")))
 
 
-def _streams(action: dict[str, Any]) -> bool:
-    return "stream_format" in action or "[]" in str(action.get("output", ""))
+def _streams(data: dict[str, Any]) -> bool:
+    outputs = [holder["output"] for key in ("workflow", "workflows") for holder in _holders(data.get(key))]
+    return any(_STREAM_CAST.search(str(output)) for output in outputs)
+
+
+def _holders(value: Any) -> Iterator[dict[str, Any]]:
+    """The mappings among workflows and their jobs, in any spelling, that have an `output`."""
+    if isinstance(value, dict) and "output" in value:
+        yield value
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for each in inner:
+        yield from _holders(each)

@@ -9,18 +9,28 @@ anything is built from it.
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 
 from composemagic.errors import DocumentError, Mark, Mistake, Source
+from composemagic.language.masks import BREAK, FILL, Masked, after_properties, closing, cut_in_flow, references
+from composemagic.language.refusals import (
+    DIRECTIVE_SENTENCE,
+    ESCAPE,
+    HALF,
+    HALF_SENTENCE,
+    SURROGATE,
+    TAG_SENTENCE,
+    check_text,
+    explain,
+    token_end,
+)
 
 __all__ = ["Document", "parse", "plain_value"]
 
-MAX_BYTES = 256 * 1024
 MAX_DEPTH = 64
 MAX_NODES = 20_000  # keys, values and what aliases repeat
 MAX_ALIASES = 100
@@ -41,8 +51,8 @@ def parse(text: str, name: str = "this document", first_line: int = 1) -> Docume
     one line may stand inside flow collections and may hold `: ` and ` #`. Raises DocumentError.
     """
     source = Source(name, text.removeprefix("\ufeff"), first_line)
-    _check_text(source)
-    masked, reread = _Masked(source.text), 0
+    check_text(source)
+    masked, reread = Masked(source.text), 0
     while True:
         reading = _Reading(source, masked)
         try:
@@ -105,7 +115,7 @@ class Document:
     def key_mark(self, path: Path) -> Mark:
         """The characters of the key that `path` ends in (without quotes); the value's mark where there is no such key."""
         place, exact = self._nearest(path)
-        return _mark(self.source, *place.key) if exact and place.key else self._whole(place)
+        return Mark.between(self.source, *place.key) if exact and place.key else self._whole(place)
 
     def span(self, path: Path, start: int, length: int) -> Mark:
         """The mark of the characters `start` to `start + length` of the text at `path`.
@@ -115,7 +125,7 @@ class Document:
         """
         place, exact = self._nearest(path)
         at = self._offset(place, start) if exact else None
-        return self._whole(place) if at is None else _mark(self.source, at, at + length)
+        return self._whole(place) if at is None else Mark.between(self.source, at, at + length)
 
     def is_quoted(self, path: Path) -> bool:
         """Whether the scalar at `path` was written in quotes or as a block, so that it is text whatever it looks like."""
@@ -139,10 +149,10 @@ class Document:
             lines = re.compile(r"[^\n]*\n(?:[ \t\r]*\n)*[ \t]*").match(self.source.text, start, place.end)
             start = lines.end() if lines and lines.end() < place.end else start
         line = re.compile(r".*\S").match(self.source.text, start)
-        return _mark(self.source, start, min(place.end, line.end()) if line else place.end)
+        return Mark.between(self.source, start, min(place.end, line.end()) if line else place.end)
 
     def _scalar_start(self, place: _Place) -> int:
-        return _after_properties(self.source.text, place.start, place.end)
+        return after_properties(self.source.text, place.start, place.end)
 
     def _offset(self, place: _Place, offset: int) -> int | None:
         """The index of a character of the decoded scalar, where it can be known."""
@@ -209,7 +219,7 @@ class _Anchor:
 class _Reading:
     """One pass over the events of a text."""
 
-    def __init__(self, source: Source, masked: _Masked) -> None:
+    def __init__(self, source: Source, masked: Masked) -> None:
         self.source = source
         self.masked = masked
         self.events: Iterator[Any] = yaml.parse(masked.text, Loader=_LOADER)
@@ -241,7 +251,7 @@ class _Reading:
     def check_directives(self, end: int) -> None:
         found = _DIRECTIVE.search(self.source.text, 0, end)
         if found:
-            raise self.stop(_DIRECTIVE_SENTENCE, *found.span())
+            raise self.stop(DIRECTIVE_SENTENCE, *found.span())
 
     def check_top(self, event: Any) -> None:
         if type(event) is yaml.MappingStartEvent:
@@ -308,7 +318,7 @@ class _Reading:
         """A scalar as text, and its place."""
         start, end, value, style = event.start_mark.index, event.end_mark.index, event.value, event.style or ""
         self.seen = end
-        if self.masked.spans and _FILL in value:
+        if self.masked.spans and FILL in value:
             value = self.masked.restore(value, start, end, style)
         if not style and "${" in value:
             self.check_closed(start, end)
@@ -318,16 +328,16 @@ class _Reading:
 
     def check_closed(self, start: int, end: int) -> None:
         """A plain scalar that a `: ` or ` #` cut in the middle of a reference has to be read again."""
-        for at, stop in _references(self.masked.text, start, end):
+        for at, stop in references(self.masked.text, start, end):
             if stop > end:
                 raise _StumbleError(at)
 
     def check_surrogates(self, value: str, start: int, end: int) -> None:
         # libyaml refuses these escapes by itself
-        if _SURROGATE.search(value):
-            escapes = _ESCAPE.finditer(self.masked.text, start, end)
-            half = next((escape.span() for escape in escapes if _HALF.match(escape[0])), (start, end))
-            self.mistake(_HALF_SENTENCE, *half)
+        if SURROGATE.search(value):
+            escapes = ESCAPE.finditer(self.masked.text, start, end)
+            half = next((escape.span() for escape in escapes if HALF.match(escape[0])), (start, end))
+            self.mistake(HALF_SENTENCE, *half)
 
     def tagged(self, event: Any, value: str) -> Scalar:
         convert = _TAGS.get(event.tag)
@@ -337,7 +347,7 @@ class _Reading:
         except ValueError:
             sentence = f"this is not what its tag `!!{event.tag.rpartition(':')[2]}` says"
         else:
-            sentence = _TAG_SENTENCE
+            sentence = TAG_SENTENCE
         self.mistake(sentence, event.start_mark.index, event.end_mark.index)
         return value
 
@@ -348,8 +358,8 @@ class _Reading:
         is_map = type(event) is yaml.MappingStartEvent
         self.seen = max(self.seen, event.end_mark.index) if event.flow_style else self.seen
         if event.tag and event.tag != _CORE + ("map" if is_map else "seq"):
-            self.mistake(_TAG_SENTENCE, start, _token_end(self.source.text, start))
-        self.opened.append(_after_properties(self.source.text, start, len(self.source.text)))
+            self.mistake(TAG_SENTENCE, start, token_end(self.source.text, start))
+        self.opened.append(after_properties(self.source.text, start, len(self.source.text)))
         found = self.mapping(start, depth) if is_map else self.sequence(start, depth)
         self.opened.pop()
         return found
@@ -401,11 +411,11 @@ class _Reading:
             self.anchors[event.anchor] = _Anchor(key, place, 1, 0)
         if not key and not place.style:
             self.mistake("a key is missing here", start, start + 1)
-        start = _after_properties(self.source.text, start, end)
+        start = after_properties(self.source.text, start, end)
         return key, (start + 1, end - 1) if place.style in ("'", '"') else (start, end)
 
     def twice(self, key: str, first: tuple[int, int] | None, second: tuple[int, int]) -> None:
-        mark = _mark(self.source, *(first or second))
+        mark = Mark.between(self.source, *(first or second))
         self.mistake(f"`{_short(key)}` is written twice; first on line {mark.number}", *second)
         here = Mistake(f"`{_short(key)}` is written here first", mark)
         if here not in self.mistakes:
@@ -429,17 +439,17 @@ class _Reading:
 
     def mistake(self, sentence: str, start: int, end: int) -> None:
         """Note what is wrong and read on; a text with too many mistakes is not read further."""
-        self.mistakes.append(Mistake(sentence, _mark(self.source, start, end)))
+        self.mistakes.append(Mistake(sentence, Mark.between(self.source, start, end)))
         if len(self.mistakes) >= MAX_MISTAKES:
             raise DocumentError(self.mistakes)
 
     def stop(self, sentence: str, start: int, end: int) -> DocumentError:
         """What is wrong so far and what makes reading on impossible."""
-        return DocumentError([*self.mistakes, Mistake(sentence, _mark(self.source, start, end))])
+        return DocumentError([*self.mistakes, Mistake(sentence, Mark.between(self.source, start, end))])
 
     def refusal(self, error: Exception) -> DocumentError:
         """The parser's complaint in our words."""
-        return self.stop(*_explain(error, self.masked.text, self.opened, self.seen))
+        return self.stop(*explain(error, self.masked.text, self.opened, self.seen))
 
     def stumble(self, error: Exception) -> int | None:
         """The index of the `${` that the parser could not read past, where that is why it stopped."""
@@ -450,21 +460,19 @@ class _Reading:
             return at - 1
         if str(error.problem).startswith("mapping values are not allowed"):
             start = max(text.rfind("\n", 0, at) + 1, self.seen)
-            return next((begin for begin, end in _references(text, start, at) if end > at), None)
+            return next((begin for begin, end in references(text, start, at) if end > at), None)
         depth = sum(text.startswith(("[", "{"), start) for start in self.opened)
-        return _cut_in_flow(text, self.seen, at, depth)
+        return cut_in_flow(text, self.seen, at, depth)
 
     def unreadable_reference(self, at: int) -> DocumentError:
-        if _closing(self.masked.text, at) is None:
+        if closing(self.masked.text, at) is None:
             return self.stop("`${` is not closed with `}` on its line", at, at + 2)
         return self.stop("put quotes around the value that holds this `${...}`", at, at + 2)
 
 
 _CORE = "tag:yaml.org,2002:"
 _TOO_DEEP = f"more than {MAX_DEPTH} levels deep"
-_TAG_SENTENCE = "tags such as `!name` are not used here; for text, put quotes around it"
 _DIRECTIVE = re.compile(r"^%(?!YAML[ \t]+1\.[0-9]+[ \t]*(?:#.*)?\r?$).*", re.MULTILINE)
-_DIRECTIVE_SENTENCE = "YAML directives (lines that start with `%`) are not used here; for text, put quotes around it"
 
 
 def _as(*kinds: type) -> Callable[[str], Scalar]:
@@ -503,158 +511,14 @@ def _short(text: str) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-# ── unquoted references ──
-#
-# YAML ends a plain scalar at `{` in a flow collection, and at `: ` and ` #` anywhere. Where that hits a `${...}`, the
-# reference is hidden behind as many private-use characters, the text is read again, and what they hide is put back into the
-# value: all places stay true. A text that YAML reads without stumbling is never touched.
-
-_FILL = "\ue000"
-_BREAK = "\n\r\x85\u2028\u2029"
-_LINE = re.compile(rf"[^{_BREAK}]*")
-_START = re.compile(r"(?<!\$)(?:\$\$)*\$\{")
-_PIECE = re.compile(rf"""[|\[][ \t]*(?:"[^"{_BREAK}]*"|'[^'{_BREAK}]*')(?=[ \t]*[\]}}@])|\\[{{}}]|[{{}}{_BREAK}]""")
-_TOKEN = re.compile(
-    r"""\s+ | \#[^\n]* | [,\[\]{}] | [-?:](?=\s) | [:](?=[,\[\]{}"']) | [&*!][^\s,\[\]{}]*
-    | "(?:[^"\\]|\\.)*+" | '(?:[^']|'')*+' | (?P<plain>[^\s"'|>](?:[^\s,\[\]{}:]|:(?![\s,\[\]{}])|[ \t]+(?![\s\#]))*+)""",
-    re.VERBOSE | re.DOTALL,
-)
-_MEANS_MORE = re.compile(r"""["'\\]|:\s|\s#""")  # what quotes, escapes, keys and comments are made of
-_PAIR = re.compile(r"(?<!\\)(?:\\\\)*(\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2}))")
-
-
-def _closing(text: str, start: int) -> int | None:
-    """The index after the `}` that closes the `${` at `start` on its line."""
-    depth = 0
-    for piece in _PIECE.finditer(text, start):
-        if piece[0] in _BREAK:
-            return None
-        depth += {"{": 1, "}": -1}.get(piece[0], 0)
-        if not depth:
-            return piece.end()
-    return None
-
-
-def _references(text: str, start: int, stop: int) -> Iterator[tuple[int, int]]:
-    """The closed references that start between two indexes; none after one that is not closed on the same line.
-
-    So every character is looked at once, also in a line of a hundred thousand `${`.
-    """
-    while found := _START.search(text, start, stop):
-        at = found.end() - 2
-        end = _closing(text, at)
-        if end is not None:
-            yield at, end
-        start = end or _LINE.match(text, at).end()  # type: ignore[union-attr]
-
-
-def _cut_in_flow(text: str, start: int, stop: int, depth: int) -> int | None:
-    """The first `${` that ends a plain scalar in a flow collection; `start` is between two tokens.
-
-    The parser looks ahead as far as a key could reach, so it may complain of what follows in the line before it comes to the
-    `{` itself: in `[${input.x | 'b}'}]` of a quote that is not closed.
-    """
-    while start < stop and (token := _TOKEN.match(text, start)):
-        start = token.end()
-        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(token[0], 0)
-        if token["plain"] and depth and text.startswith("${", start - 1):
-            return start - 1
-        if not depth and (token["plain"] or token[0] in ("]", "}")):
-            return None
-    return None
-
-
-class _Masked:
-    """A text in which some references are hidden."""
-
-    def __init__(self, text: str) -> None:
-        self.original = text
-        self.text = text
-        self.spans: list[tuple[int, int, str]] = []  # start, end, what it means in double quotes
-        self.possible = _FILL not in text
-        self.stumbled = False
-        if self.possible and "\\u" in text:
-            # JSON writes characters beyond U+FFFF as two escapes, which YAML parsers refuse or leave apart
-            self.show([(*pair.span(1), _character(pair[2], pair[3])) for pair in _PAIR.finditer(text)])
-
-    def hide(self, at: int, *, allowed: bool) -> bool:
-        """Hide the reference at an index, for which the parser stumbled; False if that cannot be done.
-
-        The first time all others are hidden that mean the same to YAML wherever they stand, also in quotes, blocks and
-        comments, so that a document is read twice and not once for each of them.
-        """
-        end = _closing(self.original, at)
-        if end is None or not self.possible or not allowed:
-            return False
-        hidden = [span for span in self.spans if span[1] <= at or span[0] >= end]
-        if not self.stumbled:
-            self.stumbled = True
-            for begin, stop in _references(self.original, 0, len(self.original)):
-                inside = self.original[begin:stop]
-                if (stop <= at or begin >= end) and not _MEANS_MORE.search(inside):
-                    hidden.append((begin, stop, inside))
-        self.show([*hidden, (at, end, self.original[at:end])])
-        return True
-
-    def show(self, spans: list[tuple[int, int, str]]) -> None:
-        self.spans = sorted(spans)
-        parts, done = [], 0
-        for start, end, _ in self.spans:
-            parts += [self.original[done:start], _FILL * (end - start)]
-            done = end
-        self.text = "".join([*parts, self.original[done:]])
-
-    def restore(self, value: str, start: int, end: int, style: str) -> str:
-        """Put back what is hidden in the decoded scalar that stands between two indexes."""
-        begin = _after_properties(self.original, start, end)
-        if style in ("|", ">"):
-            begin = self.original.find("\n", begin) + 1  # a comment may follow the indicator
-        parts, done = [], 0
-        for first, last, meaning in self.spans[bisect_left(self.spans, (begin, 0, "")) :]:
-            if first >= end:
-                break
-            at = value.find(_FILL, done)
-            if at < 0:
-                break
-            parts += [value[done:at], meaning if style == '"' else self.original[first:last]]
-            done = at + last - first
-        return "".join([*parts, value[done:]])
-
-
-def _character(high: str, low: str) -> str:
-    return chr(0x10000 + ((int(high, 16) - 0xD800) << 10) + int(low, 16) - 0xDC00)
-
-
 # ── places ──
 
-_PROPERTIES = re.compile(r"(?:[!&][^\s]*|#[^\n]*|\s+)*")
-
-
-def _mark(source: Source, start: int, end: int) -> Mark:
-    """The characters from `start` to `end`, or to the end of the line."""
-    line_start = source.text.rfind("\n", 0, start) + 1
-    line_end = source.text.find("\n", start)
-    line = source.text[start : min(end, line_end if line_end >= 0 else len(source.text))].rstrip("\r")
-    return Mark(source, source.text.count("\n", 0, start), start - line_start, max(1, len(line)))
-
-
-def _after_properties(text: str, start: int, end: int) -> int:
-    """Where a node itself begins, after its tag and anchor."""
-    if text[start : start + 1] not in ("!", "&"):
-        return start
-    found = _PROPERTIES.match(text, start, end)
-    return found.end() if found else start
-
-
-def _token_end(text: str, start: int) -> int:
-    found = re.compile(r"[^\s,\[\]{}]+").match(text, start)
-    return found.end() if found else start + 1
 
 
 def _offset_in_line(written: str, quote: str, offset: int) -> int | None:
     inside = written[1:-1] if quote else written
     escape = {"'": "''", '"': "\\"}.get(quote)
-    if (escape and escape in inside) or not 0 <= offset <= len(inside) or any(char in inside for char in _BREAK):
+    if (escape and escape in inside) or not 0 <= offset <= len(inside) or any(char in inside for char in BREAK):
         return None
     return offset + len(quote)
 
@@ -663,7 +527,7 @@ def _offset_in_block(written: str, offset: int) -> int | None:
     """In a literal block every line is as written, but for the indentation, which the first line that is not empty sets."""
     header, _, body = written.replace("\r\n", " \n").partition("\n")
     first = re.search(r"^ *(?=[^ \n])", body, re.MULTILINE)
-    if not first or offset < 0 or re.search(r"^\|[-+]?[0-9]", header) or any(char in body for char in _BREAK[1:]):
+    if not first or offset < 0 or re.search(r"^\|[-+]?[0-9]", header) or any(char in body for char in BREAK[1:]):
         return None
     indent, at = len(first[0]), len(header) + 1
     for line in body.split("\n"):
@@ -673,118 +537,3 @@ def _offset_in_block(written: str, offset: int) -> int | None:
         offset -= length + 1
         at += len(line) + 1
     return None
-
-
-# ── what is wrong, in plain words ──
-
-_FORBIDDEN = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
-_HALF = re.compile(r"\\(?:u|U0000)[dD][89a-fA-F][0-9a-fA-F]{2}")
-_ESCAPE = re.compile(r"\\(?:u.{4}|U.{8}|.)", re.DOTALL)
-_HALF_SENTENCE = "half of a surrogate pair is no character"
-_NO_CHARACTER = "this stands for no character"
-_TAB_SENTENCE = "a tab cannot indent YAML; use spaces"
-_QUOTE_SENTENCE = "the quote that starts here is not closed"
-_COLON_SENTENCE = "a `:` cannot stand here; put quotes around the text, or mend the indentation"
-
-# what the parser says (libyaml | pure), which of its two marks counts, how much is underlined, our words
-_SENTENCES: Iterable[tuple[str, bool, str, str]] = (
-    (r"directive|incompatible YAML", True, r".*\S", _DIRECTIVE_SENTENCE),
-    (r"tab character", False, r".", _TAB_SENTENCE),
-    (r" tag\b|tag handle", True, r"\S*", _TAG_SENTENCE),
-    (r"end of stream|document (?:indicator|separator)", True, r".", _QUOTE_SENTENCE),
-    (r"could not find expected ':'", True, r".*\S", "a `: ` is missing after this key"),
-    (r"mapping values are not allowed", False, r".", _COLON_SENTENCE),
-    (r"document start", False, r".*\S", "this cannot follow what stands before it"),
-    (r"entries are not allowed", False, r".", "a list item cannot start here; put its `-` on a new line"),
-    (r"mapping keys are not allowed", False, r".", "a `?` cannot stand here; put quotes around the text"),
-    (r"scanning an alias", True, r"\S*", "`*` begins an alias in YAML; for text, put quotes around it"),
-    (r"scanning an anchor", True, r"\S*", "`&` begins an anchor in YAML; for text, put quotes around it"),
-    (r"cannot start any token", False, r".", "`{char}` cannot begin a value; put quotes around it"),
-    (r"indicator equal to 0|found 0$", False, r".", "the indentation after `|` or `>` is a digit from 1 to 9"),
-    (r"comment or (?:a )?line break|chomping", False, r".*\S", "only a comment can follow `|` or `>` on its line"),
-    (r"node content", False, r".", "a value is missing before `{char}`"),
-)
-
-
-def _check_text(source: Source) -> None:
-    """Refuse a text for its size or its characters. Raises DocumentError."""
-    text = source.text
-    if len(text) > MAX_BYTES or (not text.isascii() and len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES):
-        raise DocumentError([Mistake(f"{source.name} is larger than {MAX_BYTES // 1024} KiB")])
-    found = _FORBIDDEN.search(text)
-    if found:
-        code = ord(found[0])
-        sentence = _HALF_SENTENCE if 0xD800 <= code < 0xE000 else f"the character U+{code:04X} cannot stand in YAML"
-        # such a character must not reach the user's terminal either
-        shown = Source(source.name, _FORBIDDEN.sub("\ufffd", text), source.first_line)
-        raise DocumentError([Mistake(sentence, _mark(shown, found.start(), found.end()))])
-
-
-def _explain(error: Exception, text: str, opened: list[int], seen: int) -> tuple[str, int, int]:
-    """A sentence for what the parser raised, and what to underline."""
-    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
-        # the pure parser's chr() of an escape beyond U+10FFFF
-        found = re.compile(r"\\U(?!000|0010)[0-9a-fA-F]{8}").search(text, seen)
-        return (_NO_CHARACTER, *found.span()) if found else ("this is not YAML", seen, seen + 1)
-    said = f"{error.context or ''} {error.problem or ''}"
-    problem = error.problem_mark.index
-    context = error.context_mark.index if error.context_mark else problem
-    if "quoted scalar" in said and ("escape" in said or "hex" in said):
-        return _explain_escape(text, text.rfind("\\", 0, problem + 1))
-    return (
-        _explain_flow(said, text, opened, problem)
-        or _explain_by_table(said, text, problem, context)
-        or _explain_position(text, problem, in_list="collection" in said)
-    )
-
-
-def _explain_by_table(said: str, text: str, problem: int, context: int) -> tuple[str, int, int] | None:
-    for pattern, at_context, underline, sentence in _SENTENCES:
-        if re.search(pattern, said):
-            start = context if at_context else problem
-            char = text[start : start + 1]
-            found = re.compile(underline).match(text, start)
-            words = _TAB_SENTENCE if char == "\t" else sentence.format(char=char).replace("```", "a backtick")
-            return words, start, found.end() if found else start + 1
-    return None
-
-
-def _explain_escape(text: str, at: int) -> tuple[str, int, int]:
-    if half := _HALF.match(text, at):
-        return _HALF_SENTENCE, *half.span()
-    if text[at + 1 : at + 2] in ("x", "u", "U"):
-        found = re.compile(r"\\.[0-9a-fA-F]{0,8}").match(text, at)
-        return _NO_CHARACTER, at, found.end() if found else at + 2
-    written = text[at : at + 2]
-    return f"`{written}` means nothing in double quotes; write `\\\\` for a backslash, or use single quotes", at, at + 2
-
-
-def _explain_flow(said: str, text: str, opened: list[int], problem: int) -> tuple[str, int, int] | None:
-    """What is wrong between `[ ]` or `{ }`: it is not closed, or a comma is missing."""
-    if (
-        not opened
-        or not text.startswith(("[", "{"), opened[-1])
-        or not re.search(r"a flow (?:mapping|sequence|node)", said)
-    ):
-        return None
-    start, char = opened[-1], text[problem : problem + 1]
-    new_line = "\n" in text[start:problem]
-    if char == ":" and not new_line:
-        return _COLON_SENTENCE, problem, problem + 1
-    wrong = char in ("]", "}") and char != {"[": "]", "{": "}"}[text[start]]
-    if not char or wrong or char == ":" or text.startswith(("---", "..."), problem):
-        this = "list" if text[start] == "[" else "mapping"
-        return f"the {this} that starts here is not closed", start, start + 1
-    return None if "node" in said else ("a `,` is missing before this", problem, _token_end(text, problem))
-
-
-def _explain_position(text: str, problem: int, *, in_list: bool) -> tuple[str, int, int]:
-    end = text.find("\n", problem)
-    end = len(text) if end < 0 else end
-    before = text[text.rfind("\n", 0, problem) + 1 : problem]
-    if before.strip() or text[problem : problem + 1] in ("]", "}", ","):
-        return "this cannot follow what stands before it", problem, end
-    if in_list:
-        return "this line does not continue the list above it; an item begins with `- `", problem, end
-    return "the indentation of this line fits no line above it", problem, end

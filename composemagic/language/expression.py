@@ -26,6 +26,7 @@ __all__ = [
     "Segment",
     "Slice",
     "parse",
+    "parse_path",
     "references",
 ]
 
@@ -33,12 +34,14 @@ _SOURCE = re.compile(r"[^\W\d][^\s.\[\]{}|$/;\"']*")
 _NAME = re.compile(r"[\w-]+")
 _BRACKET = re.compile(r"\[(?:(?P<each>\*)|(?P<index>-?\d+)|(?P<start>-?\d+)?:(?P<stop>-?\d+)?|\"(?P<name>[^\"]*)\")\]")
 _TYPE = re.compile(r"[^\s/;\[\]{}|]+")
-_SUBTYPE = re.compile(r"[^\s;\[\]{}|]+")
+_SUBTYPE = re.compile(r"(?:[^\s;\[\]{}|]|\[(?:-?\d+|\*)\])+")  # with an index: 2025-08 wrote a path there
 _FORMAT = re.compile(r"[^\s{}|]+")
 _DOLLARS = re.compile(r"(\$+)\{")
 _ESCAPE = re.compile(r"\\([$@{}|])")
-_AS = re.compile(r"as\s+")
+_AS = re.compile(r"as(?:\s+|(?=[|}]))")
 _BLANK = " \t"
+_ENDS = re.compile(r"[ \t]*(?:\}|@\()")
+MAX_DEPTH = 32
 
 
 class ExpressionError(Exception):
@@ -162,6 +165,15 @@ def parse(text: str) -> tuple[Part, ...]:
     return tuple(_Reader(text).template())
 
 
+def parse_path(text: str) -> tuple[Segment, ...]:
+    """The path `name[0].name` as it stands after a source and its dot. Raises ExpressionError."""
+    reader = _Reader(text if text.startswith("[") else f".{text}")
+    found = reader.path(0)
+    if reader.peek():
+        raise ExpressionError(f"`{reader.text[reader.at :]}` cannot stand in a path", reader.at, 1)
+    return found
+
+
 def references(parts: tuple[Part, ...]) -> Iterator[Reference]:
     """Every reference in a parsed scalar, each followed by those inside its default."""
     for part in parts:
@@ -175,6 +187,7 @@ class _Reader:
     def __init__(self, text: str) -> None:
         self.text = text
         self.at = 0
+        self.depth = 0
 
     # -- small steps -------------------------------------------------------------------------------------------------
     def peek(self) -> str:
@@ -322,7 +335,7 @@ class _Reader:
                 break
             if self.text.startswith("${", self.at):
                 parts.append(_unescape(self.text[literal_from : self.at]))
-                parts.append(self.reference())
+                parts.append(self.nested())
                 literal_from = self.at
                 continue
             if char == "\\" and _ESCAPE.match(self.text, self.at):
@@ -338,6 +351,15 @@ class _Reader:
             raise self.unclosed(start)
         return Default(tuple(part for part in parts if part != ""), False, begin, self.at - begin)
 
+    def nested(self) -> Reference:
+        """A reference inside a default; not too many inside each other, since each costs a level of the stack."""
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise ExpressionError(f"more than {MAX_DEPTH} references inside each other", self.at, 2)
+        found = self.reference()
+        self.depth -= 1
+        return found
+
     def quoted_token(self) -> str | None:
         """quoted token = '"' any but '"' and "${" '"' (or the same with "'"), and nothing else before "}" or "@(" """
         quote = self.peek()
@@ -345,8 +367,7 @@ class _Reader:
             return None
         end = self.text.find(quote, self.at + 1)
         inside = self.text[self.at + 1 : end]
-        after = self.text[end + 1 :].lstrip(_BLANK)
-        if end < 0 or "${" in inside or not (after.startswith("}") or after.startswith("@(")):
+        if end < 0 or "${" in inside or not _ENDS.match(self.text, end + 1):
             return None
         self.at = end + 1
         return _unescape(inside)
@@ -389,6 +410,8 @@ class _Reader:
         rest = self.peek()
         if spaced and rest in (".", "["):
             return ExpressionError(f"malformed `{whole}`; remove the space", start, len(whole))
+        if self.text[start : self.at].rstrip().endswith(","):
+            return ExpressionError(f"malformed `{whole}`; remove the space after the comma", start, len(whole))
         if rest == "/" and not spaced:
             inner = whole[2:-1]
             return ExpressionError(

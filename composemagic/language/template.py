@@ -7,34 +7,25 @@ A scalar that is one reference gives the value itself, with its type; anything a
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from composemagic.errors import suggest
 from composemagic.language import dialects
-from composemagic.language.casts import EMPTY_IS_MISSING, CastError, cast_problem, convert, settled, to_text
+from composemagic.language.casts import EMPTY_IS_MISSING, CastError, cast_problem, convert, settled, shown, to_text
 from composemagic.language.document import plain_value
-from composemagic.language.expression import (
-    Cast,
-    Default,
-    Each,
-    ExpressionError,
-    Index,
-    Name,
-    Part,
-    Reference,
-    Segment,
-    Slice,
-    parse,
-    references,
-)
+from composemagic.language.expression import Cast, Default, ExpressionError, Part, Reference, parse, references
+from composemagic.language.path import finder
 
-__all__ = ["Findings", "Flaw", "Hole", "MissingVariable", "RenderError", "Template", "compile_template"]
+__all__ = ["Findings", "Flaw", "Hole", "MissingVariable", "RenderError", "Spell", "Template", "compile_template"]
 
 Path = tuple[str | int, ...]
 Scope = Mapping[str, Any]
 Render = Callable[[Scope], Any]
+Spell = Callable[[str, str], str]
 
 _LOOKALIKE = re.compile(r"(?<!\$)\$(?:input|env|response|result|output|jobs)\b[.\w]*|\{\{\s*(?:input|env|jobs)\.[^}]*\}\}")
 _LATER_OPERATORS = frozenset({"*", "?", "+", "&", "|"})
@@ -56,10 +47,11 @@ class Flaw:
 
 @dataclass(slots=True)
 class Findings:
-    """What compiling a document has found so far."""
+    """What compiling a document has found so far; `read_as` are the older spellings of casts."""
 
     flaws: list[Flaw] = field(default_factory=list)
     notes: list[Flaw] = field(default_factory=list)
+    read_as: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,36 +104,38 @@ def compile_template(
     findings: Findings | None = None,
     is_quoted: Callable[[Path], bool] = lambda _: False,
     texts: bool = False,
+    spell: Spell | None = None,
 ) -> Template:
     """Compile a YAML value that stands at `path` of its document.
 
     Mistakes are added to `findings` (the flawed scalar then stays as written). `is_quoted` tells of a path whether its
     scalar was written in quotes: an unquoted `${env.X}` that is a whole scalar takes the type YAML would give the variable's
-    text, unless `texts` says that only text is wanted here (headers).
+    text, unless `texts` says that only text is wanted here (headers). `spell` writes each value into its text, and
+    is told the literal text before it (an address encodes values).
     """
-    compiler = _Compiler(findings if findings is not None else Findings(), is_quoted, texts)
+    compiler = _Compiler(findings if findings is not None else Findings(), is_quoted, texts, spell)
     return Template(compiler.value(value, path), tuple(compiler.holes))
 
 
 class _Compiler:
-    def __init__(self, findings: Findings, is_quoted: Callable[[Path], bool], texts: bool) -> None:
+    def __init__(
+        self, findings: Findings, is_quoted: Callable[[Path], bool], texts: bool, spell: Spell | None
+    ) -> None:
         self.findings = findings
         self.is_quoted = is_quoted
         self.texts = texts
+        self.spell = spell
         self.holes: list[Hole] = []
 
     def value(self, value: Any, path: Path) -> Render:
-        before = len(self.holes)
+        """Collections are built anew each time, constant ones too: who gets a value may change it."""
         if isinstance(value, str):
             return self.scalar(value, path)
         if isinstance(value, dict):
-            render = self.mapping(value, path)
-        elif isinstance(value, list):
-            render = self.list(value, path)
-        else:
-            return lambda _: value
-        spreads = "..." in value if isinstance(value, dict) else False
-        return render if len(self.holes) > before or spreads else lambda _: value
+            return self.mapping(value, path)
+        if isinstance(value, list):
+            return self.list(value, path)
+        return lambda _: value
 
     def mapping(self, value: dict[str, Any], path: Path) -> Render:
         items: list[tuple[str, Render]] = []
@@ -151,48 +145,89 @@ class _Compiler:
                 self.flaw("mapping keys are not templates: `${...}` is not filled in here", here, in_key=True)
             if key in _LATER_OPERATORS:
                 self.flaw(f'the operator "{key}" is not in this version of composemagic', here, in_key=True)
-            items.append((key, self.value(inner, here)))
+            items.append((key, self.merge(inner, here) if key == "..." else self.value(inner, here)))
         if "..." in value:
-            return lambda scope: _merged(items, scope, path)
+            return lambda scope: _merged(items, scope)
         return lambda scope: {key: render(scope) for key, render in items}
 
-    def list(self, value: list[Any], path: Path) -> Render:
-        items = [(self.spread(inner, (*path, at)), at) for at, inner in enumerate(value)]
-        if not any(spread for (spread, _), _ in items):
-            plain = [render for (_, render), _ in items]
-            return lambda scope: [render(scope) for render in plain]
-        return lambda scope: _spliced(((spread, render) for (spread, render), _ in items), scope)
+    def merge(self, value: Any, path: Path) -> Render:
+        """The value of the key `...`: an object whose fields are merged in at this place; null adds nothing."""
+        before, flaws = len(self.holes), len(self.findings.flaws)
+        render = self.value(value, path)
+        reference = _sole(value, self.holes[before:])
+        if value is None or isinstance(value, dict):
+            return render
+        if reference is None:
+            if len(self.findings.flaws) == flaws:
+                self.flaw('"..." merges an object, and this can never be one', path)
+            return lambda _: None
 
-    def spread(self, value: Any, path: Path) -> tuple[bool, Render]:
-        """A list item: `...${x}` as a whole splices the list x into this one."""
-        if not (isinstance(value, str) and value.startswith("...${")):
-            return False, self.value(value, path)
-        parts = self.parts(value, path)
-        if parts is None or len(parts) != 2 or parts[0] != "...":
-            return False, self.scalar(value, path) if parts else (lambda _: value)
-        reference = parts[1]
-        assert isinstance(reference, Reference)
-        self.look_at(parts, path)
-        inner = self.reference(reference, path, whole=True)
+        def fields(scope: Scope) -> Any:
+            found = settled(render(scope))
+            if found is not None and not isinstance(found, Mapping):
+                raise RenderError(f'"..." needs an object to merge, this is {shown(found)}', path, reference)
+            return found
+
+        return fields
+
+    def list(self, value: list[Any], path: Path) -> Render:
+        items = [self.item(inner, (*path, at)) for at, inner in enumerate(value)]
+        if not any(spreads for spreads, _ in items):
+            plain = [render for _, render in items]
+            return lambda scope: [render(scope) for render in plain]
+        return lambda scope: _spliced(items, scope)
+
+    def item(self, value: Any, path: Path) -> tuple[bool, Render]:
+        """A list item and whether it is `...${x}`, which splices the list x into this one."""
+        if isinstance(value, str) and value.startswith("...${"):
+            parts = self.parts(value, path)
+            if parts is None or len(parts) != 2 or not isinstance(parts[1], Reference):
+                return False, self.filled(value, parts, path)
+            return True, self.spread(value, parts[1], path)
+        return False, self.value(value, path)
+
+    def spread(self, text: str, reference: Reference, path: Path) -> Render:
+        if reference.cast is None:
+            reference = replace(reference, cast=Cast("list"))  # so that the default `[]` and a form's text are lists
+        self.look_at((reference,), path)
+        render = self.reference(reference, path, whole=True)
 
         def items(scope: Scope) -> list[Any]:
-            found = settled(inner(scope))
-            if found is None:
-                return []
-            if not isinstance(found, list | tuple):
-                raise RenderError(f"`...{{{_written(value, reference)}}}` needs a list to spread", path, reference)
-            return list(found)
+            try:
+                found = settled(render(scope))
+            except RenderError as error:
+                raise RenderError(f"`{text}` needs a list to spread; {error.sentence}", path, reference) from None
+            if found is not None and not isinstance(found, list | tuple):
+                raise RenderError(f"`{text}` needs a list to spread, this is {shown(found)}", path, reference)
+            return list(found or ())
 
-        return True, items
+        return items
 
     def scalar(self, text: str, path: Path) -> Render:
-        parts = self.parts(text, path)
+        if "$" not in text and "{{" not in text:
+            return _literal(text)
+        return self.filled(text, self.parts(text, path), path)
+
+    def filled(self, text: str, parts: tuple[Part, ...] | None, path: Path) -> Render:
         if parts is None:
-            return lambda _: text
+            return _literal(text)
         self.look_at(parts, path)
+        if self.spell is not None:
+            return self.spelled(parts, path, self.spell)
         if len(parts) == 1 and isinstance(parts[0], Reference):
             return self.reference(parts[0], path, whole=True)
         return self.text(parts, path)
+
+    def spelled(self, parts: tuple[Part, ...], path: Path, spell: Spell) -> Render:
+        renders: list[Render] = []
+        before = ""
+        for part in parts:
+            if isinstance(part, str):
+                before += part
+                renders.append(_literal(part))
+            else:
+                renders.append(_spelled(self.as_text(part, path), spell, before))
+        return lambda scope: "".join([render(scope) for render in renders])
 
     def parts(self, text: str, path: Path) -> tuple[Part, ...] | None:
         try:
@@ -202,18 +237,23 @@ class _Compiler:
             return None
         if "$${" in text:
             self.note("read as text: `$${` writes a literal `${`", path, text.index("$${"), 3)
-        for found in _LOOKALIKE.finditer(text) if "$" in text or "{{" in text else ():
-            if not any(isinstance(part, Reference) and _within(found.start(), part) for part in parts):
-                wanted = found[0].strip("${} ")
-                self.note(f"`{found[0]}` is sent as it is written; a value is written `${{{wanted}}}`", path, *_span(found))
+        self.note_lookalikes(text, parts, path)
         return parts
 
+    def note_lookalikes(self, text: str, parts: tuple[Part, ...], path: Path) -> None:
+        """Say of `$input.x` and `{{ input.x }}` outside of references that they are no references."""
+        ends = [part.start + part.length for part in parts if isinstance(part, Reference)]
+        starts = [part.start for part in parts if isinstance(part, Reference)]
+        for found in _LOOKALIKE.finditer(text):
+            before = bisect_right(starts, found.start())
+            if before and found.start() < ends[before - 1]:
+                continue
+            wanted = found[0].strip("${} ")
+            sentence = f"`{found[0]}` is sent as it is written; a value is written `${{{wanted}}}`"
+            self.note(sentence, path, found.start(), len(found[0]))
+
     def text(self, parts: Iterable[Part], path: Path) -> Render:
-        renders = [
-            (lambda _, part=part: part) if isinstance(part, str) else self.as_text(part, path) for part in parts
-        ]
-        if not renders:
-            return lambda _: ""
+        renders = [_literal(part) if isinstance(part, str) else self.as_text(part, path) for part in parts]
         return lambda scope: "".join([render(scope) for render in renders])
 
     def as_text(self, reference: Reference, path: Path) -> Render:
@@ -242,7 +282,7 @@ class _Compiler:
             return None
         cast, note = dialects.modern_cast(reference.cast)
         if note:
-            self.note(note, path, reference.cast.start, reference.cast.length)
+            self.findings.read_as.append(note)
         problem = cast_problem(cast)
         if problem:
             self.flaw(problem, path, reference.cast.start, reference.cast.length)
@@ -277,7 +317,7 @@ class _Compiler:
             if problem:
                 sentence = f"{problem}, but it is the default of `{reference.key}{_dotted(reference)}`"
                 self.flaw(sentence, path, default.start, default.length)
-        return lambda _: value
+        return (lambda _: deepcopy(value)) if isinstance(value, list) else lambda _: value
 
     def flaw(self, sentence: str, path: Path, start: int | None = None, length: int = 1, in_key: bool = False) -> None:
         self.findings.flaws.append(Flaw(sentence, path, start, length, in_key))
@@ -323,13 +363,31 @@ def unknown_source(reference: Reference, allowed: Iterable[str]) -> str | None:
         return None
     if reference.per_chunk and reference.source in names:
         return f"`{reference.key}` has no chunks here; write `{reference.source}`"
+    known = ", ".join(f"`{name}`" for name in names)
+    if reference.source in _SOURCES:
+        return f"`{reference.key}` cannot be used here, only {known}"
     near = suggest(reference.source, [name for name in names if not name.endswith("[]")])
-    if not near:
-        near = f"; here you can use {', '.join(f'`{name}`' for name in names)}"
-    return f"unknown source `{reference.key}`{near}"
+    if not near and "input" in names and not reference.path and not reference.per_chunk:
+        near = f"; did you mean `input.{reference.source}`?"
+    return f"unknown source `{reference.key}`{near or f'; here you can use {known}'}"
+
+
+# every source there is somewhere
+_SOURCES = frozenset((
+    "input", "env", "context", "jobs", "job", "output", "response", "result", "item", "index", "accumulator", "iteration",
+    "step", "error", "messages", "tools",
+))  # fmt: skip
 
 
 # -- closures ------------------------------------------------------------------------------------------------------
+
+
+def _literal(text: str) -> Render:
+    return lambda _: text
+
+
+def _spelled(render: Render, spell: Spell, before: str) -> Render:
+    return lambda scope: spell(render(scope), before)
 
 
 def _lookup(reference: Reference, path: Path, *, typed: bool) -> Render:
@@ -338,61 +396,8 @@ def _lookup(reference: Reference, path: Path, *, typed: bool) -> Render:
     key = reference.key
     if not reference.path:
         return lambda scope: scope.get(key)
-    if all(isinstance(segment, Name | Index) for segment in reference.path):
-        return _simple_path(key, tuple(_step(segment) for segment in reference.path))
-    walk = _path(reference.path)
-    return lambda scope: walk(scope.get(key))
-
-
-def _step(segment: Segment) -> str | int:
-    match segment:
-        case Name(name):
-            return name
-        case Index(position):
-            return position
-    raise TypeError(segment)
-
-
-def _simple_path(key: str, steps: tuple[Any, ...]) -> Render:
-    def get(scope: Scope) -> Any:
-        value = scope.get(key)
-        for step in steps:
-            # exact types first: this runs for every chunk, and JSON gives nothing else
-            if type(value) is dict:
-                value = value.get(step)
-            elif type(value) is list and type(step) is int:
-                value = value[step] if -len(value) <= step < len(value) else None
-            else:
-                value = _field_or_item(value, step)
-        return value
-
-    return get
-
-
-def _field_or_item(value: Any, step: str | int) -> Any:
-    if isinstance(step, int):
-        return _item(value, step)
-    return value.get(step) if isinstance(value, Mapping) else None
-
-
-def _path(segments: tuple[Segment, ...]) -> Callable[[Any], Any]:
-    if not segments:
-        return lambda value: value
-    first, rest = segments[0], _path(segments[1:])
-    match first:
-        case Each():
-            return lambda value: [rest(item) for item in value] if isinstance(value, list | tuple) else None
-        case Slice(start, stop):
-            return lambda value: rest(value[start:stop]) if isinstance(value, list | tuple) else None
-        case Name(name):
-            return lambda value: rest(value.get(name)) if isinstance(value, Mapping) else None
-        case Index(position):
-            return lambda value: rest(_item(value, position))
-
-
-def _item(value: Any, position: int) -> Any:
-    inside = isinstance(value, list | tuple) and -len(value) <= position < len(value)
-    return value[position] if inside else None
+    find = finder(reference.path)
+    return lambda scope: find(scope.get(key))
 
 
 def _variable(reference: Reference, path: Path, *, typed: bool) -> Render:
@@ -423,18 +428,19 @@ def _converted(get: Render, cast: Cast, reference: Reference, path: Path) -> Ren
     return value
 
 
-def _merged(items: list[tuple[str, Render]], scope: Scope, path: Path) -> dict[str, Any]:
+def _sole(value: Any, holes: list[Hole]) -> Reference | None:
+    """The reference that a scalar consists of, if it does."""
+    if not isinstance(value, str) or not holes:
+        return None
+    reference = holes[0].reference
+    return reference if (reference.start, reference.length) == (0, len(value)) else None
+
+
+def _merged(items: Iterable[tuple[str, Render]], scope: Scope) -> dict[str, Any]:
     """An object whose key `...` holds objects to merge at that place; a later key wins."""
     merged: dict[str, Any] = {}
     for key, render in items:
-        value = render(scope)
-        if key != "...":
-            merged[key] = value
-            continue
-        value = settled(value)
-        if value is not None and not isinstance(value, Mapping):
-            raise CastError('"..." needs an object to merge')
-        merged.update(value or {})
+        merged.update((render(scope) or {}) if key == "..." else {key: render(scope)})
     return merged
 
 
@@ -449,15 +455,3 @@ def _spliced(items: Iterable[tuple[bool, Render]], scope: Scope) -> list[Any]:
 def _dotted(reference: Reference) -> str:
     text = reference.path_text
     return f".{text}" if text and not text.startswith("[") else text
-
-
-def _written(text: str, reference: Reference) -> str:
-    return text[reference.start + 2 : reference.start + reference.length - 1]
-
-
-def _within(at: int, part: Reference) -> bool:
-    return part.start <= at < part.start + part.length
-
-
-def _span(found: re.Match[str]) -> tuple[int, int]:
-    return found.start(), found.end() - found.start()

@@ -72,8 +72,7 @@ class LocalModel:
         """
         if self.running:
             return
-        if importlib.util.find_spec("xllamacpp") is None:
-            raise ModelError('the embedded model needs llama.cpp: `pip install "composemagic[local]"`')
+        _require_llama()
         port = _port()
         self._process = _launch()
         self._owner = os.getpid()
@@ -137,6 +136,7 @@ def shared(progress: Callable[[str], None]) -> LocalModel:
     """
     global _shared  # noqa: PLW0603
     with _lock:
+        _require_llama()  # before 89 MB are fetched for nothing
         path = weights.ensure(progress)
         if _shared is not None and _shared.running and _shared.path == path:
             return _shared
@@ -176,6 +176,11 @@ def _forget_shared() -> None:
 atexit.register(_stop_shared)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_shared)
+
+
+def _require_llama() -> None:
+    if importlib.util.find_spec("xllamacpp") is None:
+        raise ModelError('the embedded model needs llama.cpp: `pip install "composemagic[local]"`')
 
 
 def _launch() -> subprocess.Popen[str]:

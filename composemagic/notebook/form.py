@@ -15,27 +15,21 @@ from IPython.display import display
 
 from composemagic.engine.run import Run
 from composemagic.errors import ComposeError, InputError
-from composemagic.notebook.view import Live, unpin
+from composemagic.notebook.card import table
+from composemagic.notebook.given import at, nested
+from composemagic.notebook.view import Live, unpin, widget_bundle
 from composemagic.text import plain
 from composemagic.workflow.inputs import Input
 
 if TYPE_CHECKING:
     from composemagic.api import Workflow
 
-__all__ = ["Form", "show"]
+__all__ = ["Form"]
 
-_WIDE = widgets.Layout(width="min(640px, 95%)")
-_TALL = widgets.Layout(width="min(640px, 95%)", height="96px")
+_WIDE = {"width": "min(640px, 95%)"}
+_TALL = {"width": "min(640px, 95%)", "height": "96px"}
 _LABELS = {"description_width": "140px"}
-
-
-def show(
-    workflow: Workflow, values: Mapping[str, Any] | None = None, keep: Callable[[Run], None] = lambda _: None
-) -> Form:
-    """Display a form for a workflow, prefilled with `values`; `keep` is called with every Run it starts."""
-    form = Form(workflow, values or {}, keep)
-    form.show()
-    return form
+_BESIDE = "margin:-4px 0 4px 148px"  # under a field, behind its label
 
 
 @dataclass(slots=True)
@@ -50,12 +44,23 @@ class Field:
 
 
 class Form:
-    """The widgets of a form. `fields` by input name; `run` is the last Run it started."""
+    """The widgets of a form, prefilled with `values`.
 
-    def __init__(self, workflow: Workflow, values: Mapping[str, Any], keep: Callable[[Run], None]) -> None:
+    `fields` by input name; `run` is the last Run it started, `answer` what shows it. `keep` is called with every Run it starts. A cell that ends with a form shows it.
+    """
+
+    def __init__(
+        self, workflow: Workflow, values: Mapping[str, Any] | None = None, keep: Callable[[Run], None] | None = None
+    ) -> None:
         self.workflow = workflow
         self.run: Run | None = None
-        self.fields = {one.name: _field(one, values.get(one.name, one.default)) for one in workflow.inputs}
+        self.answer: Live | None = None
+        given = values or {}
+        self.fields = {
+            one.name: _field(one, at(given, one.name, one.default))
+            for one in workflow.inputs
+            if one.name or len(workflow.inputs) == 1
+        }
         self._keep = keep
         self._answer_id = f"compose-{uuid.uuid4().hex[:12]}"
         # clicks come in the main thread or in a subshell's, changing from click to click
@@ -63,17 +68,24 @@ class Form:
         self._run_button = _button("Run", "play", self._on_run, style="primary")
         self._stop_button = _button("Stop", "stop", self._on_stop)
         self._reset_button = _button("Reset", "undo", self._on_reset)
-        self._stop_button.disabled = True
         self._message = widgets.HTML()
         rows = [widgets.VBox([field.widget, field.problem]) for field in self.fields.values()]
         buttons = widgets.HBox([self._run_button, self._stop_button, self._reset_button, self._message])
         self.box = widgets.VBox([widgets.HTML(self._heading()), *rows, buttons])
+        self._busy(False)
 
     def show(self) -> None:
         """Display the form, and below it the place for the answers."""
-        view = {"version_major": 2, "version_minor": 0, "model_id": self.box.model_id}
-        display({"application/vnd.jupyter.widget-view+json": view, "text/plain": self._table()}, raw=True)
+        display(widget_bundle(self.box, table(self.workflow)), raw=True)
         display({"text/plain": ""}, raw=True, display_id=self._answer_id)
+
+    _ipython_display_ = show
+
+    def close(self) -> None:
+        """Stop the run and take the widgets away."""
+        if self.run is not None:
+            self.run.cancel()
+        _close(self.box)
 
     def values(self) -> dict[str, Any]:
         """What the fields hold; empty optional ones are left out. Raises InputError for a value that cannot be read."""
@@ -96,30 +108,33 @@ class Form:
         with self._lock:
             if self.run is not None and not self.run.done:
                 return
-            self._say("")
             values = self._checked()
-            if values is None:
-                return
-            self._busy(True)
-            view = Live(self.workflow.title, display_id=self._answer_id, tell_errors=True)
-            view.show()
-            self.run = run = self.workflow.start(_nested(values))
+            if values is not None:
+                self._start(nested(values))
+
+    def _start(self, values: Any) -> None:
+        self.answer = view = Live(self.workflow.title, display_id=self._answer_id, tell_errors=True, stop=False)
+        view.show()
+        self._busy(True)
+        view.closed.add_done_callback(lambda _: self._busy(False))
+        self.run = run = self.workflow.start(values)
+        if self._keep:
             self._keep(run)
-            view.follow(run)
-            run.subscribe(lambda batch: self._busy(False) if run.done or _ended(batch) else None)
+        view.follow(run)
 
     def _checked(self) -> dict[str, Any] | None:
         """The values to run with; None after the messages beside the fields were set."""
+        problems: Mapping[str, str] = {}
+        sentence, values = "", None
         try:
             values = self.values()
-            self.workflow.check(values)
+            self.workflow.check(nested(values))
         except InputError as error:
-            self._show_problems(error.problems)
-            return None
+            problems, values = error.problems, None
         except ComposeError as error:
-            self._say(str(error))
-            return None
-        self._show_problems({})
+            sentence, values = str(error), None
+        self._show_problems(problems)
+        self._message.value = _red(sentence)
         return values
 
     def _on_stop(self, _: Any) -> None:
@@ -134,45 +149,18 @@ class Form:
     def _busy(self, busy: bool) -> None:
         self._run_button.disabled = busy
         self._stop_button.disabled = not busy
+        for button in (self._run_button, self._stop_button):
+            unpin(button)  # every message pins it again
 
     def _show_problems(self, problems: Mapping[str, str]) -> None:
         for name, field in self.fields.items():
-            field.problem.value = _red(problems[name]) if name in problems else ""
+            words = problems.get(name, "").removeprefix(f"`{name}`").lstrip(": ")
+            field.problem.value = _red(words, _BESIDE)
 
-    def _say(self, sentence: str) -> None:
-        self._message.value = _red(sentence)
-
-    # -- what stands on it ------------------------------------------------------------------------------------------------
     def _heading(self) -> str:
         description = html.escape(plain(self.workflow.description))
-        return f"<b>{html.escape(plain(self.workflow.title))}</b>" + (f"<br>{description}" if description else "")
-
-    def _table(self) -> str:
-        """The form for places without widgets."""
-        lines = [plain(self.workflow.title)]
-        for one in self.workflow.inputs:
-            default = "required" if one.required else f"default {one.default!r}" if one.has_default else "optional"
-            lines.append(f"  {one.name:<20} {one.type:<10} {default}")
-        return "\n".join(lines)
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return {"text/plain": self._table()}
-
-
-def _ended(batch: list[Any]) -> bool:
-    return type(batch[-1]).__name__ in ("RunFinished", "RunFailed", "RunStopped")
-
-
-def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    """`{"a.b": 1}` as `{"a": {"b": 1}}`: an input's name may be a path."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        *parents, last = name.split(".")
-        place = found
-        for step in parents:
-            place = place.setdefault(step, {})
-        place[last] = value
-    return found
+        title = f'<b style="font-size:110%">{html.escape(plain(self.workflow.title))}</b>'
+        return title + (f'<div style="margin-bottom:4px">{description}</div>' if description else "")
 
 
 def _button(label: str, icon: str, clicked: Callable[[Any], None], style: str = "") -> Any:
@@ -182,30 +170,42 @@ def _button(label: str, icon: str, clicked: Callable[[Any], None], style: str = 
     return button
 
 
-def _red(sentence: str) -> str:
-    return f'<span style="color:var(--jp-error-color1,#b00020)">{html.escape(plain(sentence))}</span>' if sentence else ""
+def _red(sentence: str, style: str = "") -> str:
+    if not sentence:
+        return ""
+    return f'<div style="color:var(--jp-error-color1,#b00020);{style}">{html.escape(plain(sentence))}</div>'
+
+
+def _close(widget: Any) -> None:
+    """Close a widget and what it is made of: each is kept in the kernel and in the page otherwise."""
+    for child in getattr(widget, "children", ()):
+        _close(child)
+    for part in (getattr(widget, "style", None), getattr(widget, "layout", None), widget):
+        if part is not None:
+            part.close()
 
 
 # -- one widget a type ---------------------------------------------------------------------------------------------------
 
 
 def _field(one: Input, value: Any) -> Field:
-    widget, read = _WIDGETS.get(one.type, _text_area)(one, value)
+    made_by = _json if one.is_list else _WIDGETS.get(one.type, _text_area)
+    widget, read = made_by(one, value)
     return Field(one, widget, read, widgets.HTML(), widget.value)
 
 
-def _common(one: Input) -> dict[str, Any]:
+def _common(one: Input, layout: Mapping[str, str] = _WIDE) -> dict[str, Any]:
     label = plain(one.label or one.name or "input") + (" *" if one.required else "")
     return {
         "description": label,
         "tooltip": plain(one.description or one.name),
         "style": _LABELS,
-        "layout": _WIDE,
+        "layout": widgets.Layout(**layout),
     }
 
 
 def _placeholder(one: Input) -> str:
-    return plain(one.description or "") or one.type
+    return plain(one.description or "") or ("" if one.type in ("string", "text", "markdown") else one.type)
 
 
 def _line(one: Input, value: Any) -> tuple[Any, Callable[[], Any]]:
@@ -215,13 +215,13 @@ def _line(one: Input, value: Any) -> tuple[Any, Callable[[], Any]]:
 
 def _text_area(one: Input, value: Any) -> tuple[Any, Callable[[], Any]]:
     text = "" if value is None else str(value)
-    widget = widgets.Textarea(value=text, placeholder=_placeholder(one), **{**_common(one), "layout": _TALL})
+    widget = widgets.Textarea(value=text, placeholder=_placeholder(one), **_common(one, _TALL))
     return widget, lambda: widget.value
 
 
 def _number(one: Input, value: Any) -> tuple[Any, Callable[[], Any]]:
     """A line of text and not a number box: it may be empty, and what is no number gets our sentence beside it."""
-    widget, _ = _line(one, value)
+    widget, _ = _line(one, f"{value:.15g}" if isinstance(value, float) else value)
     kind, name = (int, "whole number") if one.type == "integer" else (float, "number")
 
     def read() -> Any:
@@ -253,14 +253,18 @@ def _select(one: Input, value: Any) -> tuple[Any, Callable[[], Any]]:
 def _slider(one: Input, value: Any) -> tuple[Any, Callable[[], Any]]:
     low, high, *step = one.bounds
     widget = widgets.FloatSlider(
-        value=low if value is None else value, min=low, max=high, step=step[0] if step else (high - low) / 100, **_common(one)
+        value=low if value is None else value,
+        min=low,
+        max=high,
+        step=step[0] if step else (high - low) / 100,
+        **_common(one),
     )
     return widget, lambda: widget.value
 
 
 def _json(one: Input, value: Any) -> tuple[Any, Callable[[], Any]]:
     text = "" if value is None else json.dumps(value, ensure_ascii=False, indent=2)
-    widget = widgets.Textarea(value=text, placeholder="JSON", **{**_common(one), "layout": _TALL})
+    widget = widgets.Textarea(value=text, placeholder="JSON", **_common(one, _TALL))
 
     def read() -> Any:
         if not widget.value.strip():

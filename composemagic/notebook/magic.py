@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import shlex
 import sys
+from collections.abc import Callable
+from keyword import iskeyword
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from IPython.core.error import UsageError as IPythonUsageError
 from IPython.core.magic import Magics, cell_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments
 from traitlets import Bool, Enum
 
-from composemagic.errors import ComposeError, InputError, UsageError
+from composemagic.errors import InputError, UsageError
+from composemagic.notebook.given import given, nested, pair
+
+if TYPE_CHECKING:
+    from composemagic.api import Workflow
+    from composemagic.engine.run import Run
+    from composemagic.notebook.form import Form
+    from composemagic.notebook.view import View
 
 __all__ = ["ComposeMagics", "Interrupted", "register", "unregister"]
 
@@ -30,7 +39,11 @@ class Interrupted(KeyboardInterrupt):
     """An interrupt, shown as one line and not as the frames it happened to arrive in."""
 
     def _render_traceback_(self) -> list[str]:
-        return ["compose: interrupted; the text so far is kept"]
+        return [f"compose: interrupted; {self}"]
+
+
+# the name stands in the saved notebook, where front ends and papermill know the built-in one
+Interrupted.__name__ = "KeyboardInterrupt"
 
 
 @magics_class
@@ -38,13 +51,17 @@ class ComposeMagics(Magics):
     """Run AI workflows written in YAML; see `%%compose?`."""
 
     display = Enum(
-        ["auto", "widget", "plain"], "auto", help="how a run is shown: widget in a kernel, else plain text"
+        ["auto", "widget", "plain"],
+        "auto",
+        help="how a run is shown; auto: as a widget in a notebook, else as plain text",
     ).tag(config=True)
     awaited = Bool(True, help="await %%compose cells in a kernel, so that Stop works while they run").tag(config=True)
 
     def __init__(self, shell: Any) -> None:
         super().__init__(shell)
-        self.runs: dict[str, Any] = {}
+        # by cell: what to stop when the cell is run again; a run that has ended need not be kept for that
+        self.runs: WeakValueDictionary[str | None, Run] = WeakValueDictionary()
+        self.forms: dict[str | None, Form] = {}
 
     @no_var_expand
     @magic_arguments()
@@ -58,82 +75,110 @@ class ComposeMagics(Magics):
     @argument("--form", action="store_true", help="show a form for the inputs, even when all are known")
     @argument("--local", action="store_true", help="send OpenAI-style requests to the embedded model; no key needed")
     @argument("--check", action="store_true", help="only look for mistakes")
-    @argument("-e", "--env", action="append", default=[], metavar="KEY=VALUE", help="an environment variable for ${env.KEY}")
-    @argument("--env-file", action="append", default=[], metavar="FILE", help="read variables from FILE instead of .env")
+    @argument(
+        "-e", "--env", action="append", default=[], metavar="KEY=VALUE", help="an environment variable for ${env.KEY}"
+    )
+    @argument(
+        "--env-file", action="append", default=[], metavar="FILE", help="read variables from FILE instead of .env"
+    )
     @cell_magic
     def compose(self, line: str, cell: str) -> None:
-        """Run the YAML workflow in this cell and stream its output below it."""
-        prepared = self._prepare(line, cell)
-        if prepared is None:
+        """Run the YAML workflow in this cell and stream its output below it.
+
+            %%compose chat -i prompt="Explain machine learning" -o answer
+
+        `chat` is then the workflow, to be called with other inputs: `chat(prompt="...")`; `answer` is this run. Inputs that
+        are missing are asked for in a form below the cell.
+        """
+        begun = self._begin(line, cell)
+        if begun is None:
             return
-        options, workflow, values = prepared
-        view = self._view(workflow)
-        view.show()
-        run = self._start(workflow, values, options)
+        run, view = begun
         try:
             view.follow(run)
             run.wait()
-            _await_close(view)
         except KeyboardInterrupt:
-            run.wait(_CLOSE_SECONDS)
-            _await_close(view)
-            raise Interrupted from None
+            raise _interrupted(run, view) from None
+        view.finish(run)
         run.raise_for_error()
 
     async def acompose(self, line: str, cell: str) -> None:
         """The same for a cell that a kernel awaits: the kernel can hear the Stop button meanwhile."""
-        prepared = self._prepare(line, cell)
-        if prepared is None:
+        import asyncio  # half of what `%load_ext` would cost in a shell that has not loaded it
+
+        begun = self._begin(line, cell)
+        if begun is None:
             return
-        options, workflow, values = prepared
-        view = self._view(workflow)
-        if not hasattr(view, "closed"):
-            self.compose(line, cell)
-            return
-        view.show()
-        run = self._start(workflow, values, options)
+        run, view = begun
         view.follow(run)
+        ended = asyncio.ensure_future(run.finished())
         try:
             # an interrupt does not wake an idle loop: it is seen when the loop turns
-            while not view.closed.is_set():
-                await asyncio.sleep(_POLL_SECONDS)
+            while not ended.done():
+                await asyncio.wait([ended], timeout=_POLL_SECONDS)
         except asyncio.CancelledError:
-            run.cancel()
-            run.wait(_CLOSE_SECONDS)
-            _await_close(view)
-            raise Interrupted from None
+            ended.cancel()
+            raise _interrupted(run, view) from None
+        view.finish(run)
         run.raise_for_error()
 
     # -- steps ---------------------------------------------------------------------------------------------------------
-    def _prepare(self, line: str, cell: str) -> tuple[argparse.Namespace, Any, dict[str, Any]] | None:
-        """Options, workflow and input values of a cell that is to run now; None when it was only checked or shows its form."""
+    def _begin(self, line: str, cell: str) -> tuple[Run, View] | None:
+        """Start a cell's run, below its view; None when the cell was only checked or shows its form."""
+        self._stop_former()
+        options = self._options(line)
+        workflow = self._load(cell, options)
+        values = given(options.input, workflow.inputs, self.shell.user_ns)
+        if options.check:
+            print(_checked(workflow))
+            return None
+        if options.form or (self._can_click() and _missing(workflow, values)):
+            self._show_form(workflow, values, options)
+            return None
+        workflow.check(values, hint=_INPUT_HINT)
+        view = self._view(workflow.title)
+        view.show()
+        run = workflow.start(nested(values))
+        self._keep(run, options)
+        return run, view
+
+    def _load(self, cell: str, options: argparse.Namespace) -> Workflow:
+        """The cell's workflow, bound to its NAME."""
         from composemagic.api import load_text
 
-        options = self._options(line)
         workflow = load_text(
             cell,
             "this cell",
             options.workflow,
             first_line=2,
             local=options.local,
-            env=dict(_pair(item, "-e") for item in options.env),
+            env=dict(pair(item, "-e") for item in options.env),
             env_files=options.env_file,
             folder=Path.cwd(),
         )
         workflow.name = options.name or ""
         if options.name:
             self.shell.user_ns[options.name] = workflow
-        values = self._values(options.input, workflow)
-        if options.check:
-            print(_checked(workflow))
-            return None
-        if options.form or (_missing(workflow, values) and self._can_click()):
-            from composemagic.notebook import form
+        return workflow
 
-            form.show(workflow, values, keep=lambda run: self._keep(run, options))
-            return None
-        workflow.check(values, hint=_INPUT_HINT)
-        return options, workflow, values
+    def _stop_former(self) -> None:
+        """Stop what this cell started when it ran before: a form's run may still go on."""
+        cell = self._cell_id()
+        form, run = self.forms.pop(cell, None), self.runs.pop(cell, None)
+        if run is not None and not run.done:
+            run.cancel()
+            run.wait(_CLOSE_SECONDS)
+        if form is not None:
+            form.close()
+
+    def _show_form(self, workflow: Workflow, values: dict[str, Any], options: argparse.Namespace) -> None:
+        from composemagic.notebook.form import Form
+
+        cell = self._cell_id()
+        form = Form(workflow, values, keep=lambda run: self._keep(run, options, cell))
+        if cell:
+            self.forms[cell] = form
+        form.show()
 
     def _options(self, line: str) -> argparse.Namespace:
         parser = type(self).compose.parser
@@ -143,56 +188,25 @@ class ComposeMagics(Magics):
             # IPython's own UsageError leaves no text in nbconvert and papermill
             raise UsageError(f"%%compose {line.strip()}: {_first(str(error))}. See %%compose?") from None
         for name in (options.name, options.output):
-            if name and not name.isidentifier():
+            if name and (not name.isidentifier() or iskeyword(name)):
                 raise UsageError(f"`{name}` cannot be the name of a variable")
         return options
 
-    def _values(self, given: list[str], workflow: Any) -> dict[str, Any]:
-        texts = {one.name for one in workflow.inputs if one.type in ("string", "text", "markdown", "select")}
-        values: dict[str, Any] = {}
-        for item in given:
-            if "=" not in item:
-                values.update(self._mapping(item))
-                continue
-            key, value = _pair(item, "-i")
-            if value.startswith("$") and value[1:].isidentifier():
-                values[key] = self._variable(value[1:])
-            else:
-                values[key] = value if key in texts else _scalar(value)
-        return values
+    def _view(self, title: str) -> View:
+        from composemagic.notebook.view import Live, Plain, Still
 
-    def _mapping(self, name: str) -> dict[str, Any]:
-        value = self._variable(name)
-        if not isinstance(value, dict):
-            raise UsageError(f"`-i {name}`: the variable holds no dict of inputs; write `-i KEY=VALUE` or `-i KEY=${name}`")
-        return value
+        if self.display == "plain" or (self.display == "auto" and getattr(self.shell, "kernel", None) is None):
+            return Plain()
+        if self.display == "auto" and not self._can_click():
+            return Still()
+        # before ipykernel 7 no click arrives while a cell runs; subshells changed that, and this private name says so
+        hears = getattr(getattr(self.shell, "kernel", None), "_supports_kernel_subshells", False)
+        return Live(title, stop=bool(hears))
 
-    def _variable(self, name: str) -> Any:
-        if name not in self.shell.user_ns:
-            raise UsageError(f"there is no variable `{name}` in the notebook")
-        return self.shell.user_ns[name]
-
-    def _view(self, workflow: Any) -> Any:
-        from composemagic.notebook.view import Live, Plain
-
-        in_kernel = getattr(self.shell, "kernel", None) is not None
-        wants_widget = self.display == "widget" or (self.display == "auto" and in_kernel)
-        return Live(workflow.title) if wants_widget else Plain(workflow.title)
-
-    def _start(self, workflow: Any, values: dict[str, Any], options: argparse.Namespace) -> Any:
-        """Start the run; the former run of the same cell is stopped first."""
-        cell = self._cell_id()
-        former = self.runs.pop(cell, None) if cell else None
-        if former is not None and not former.done:
-            former.cancel()
-            former.wait(_CLOSE_SECONDS)
-        run = workflow.start(values)
-        if cell:
+    def _keep(self, run: Run, options: argparse.Namespace, cell: str | None = None) -> None:
+        """Give a run to whoever asks for it later: the notebook's variable, and the cell when it is run again."""
+        if cell := cell or self._cell_id():
             self.runs[cell] = run
-        self._keep(run, options)
-        return run
-
-    def _keep(self, run: Any, options: argparse.Namespace) -> None:
         if options.output:
             self.shell.user_ns[options.output] = run
 
@@ -211,9 +225,11 @@ class ComposeMagics(Magics):
 
 
 def register(shell: Any) -> None:
-    """Register the magic and, in a kernel, the hook that makes its cells awaited."""
-    magics = ComposeMagics(shell)
-    shell.register_magics(magics)
+    """Register the magic, how workflows and runs show themselves and, in a kernel, the hook that makes its cells awaited."""
+    shell.register_magics(ComposeMagics(shell))
+    for name, shown in _SHOWN.items():
+        module, _, kind = name.rpartition(".")
+        shell.display_formatter.mimebundle_formatter.for_type_by_name(module, kind, shown)
     if getattr(shell, "kernel", None) is not None and _awaitify not in shell.input_transformers_post:
         shell.input_transformers_post.append(_awaitify)
 
@@ -222,22 +238,44 @@ def unregister(shell: Any) -> None:
     """Undo what `register` did."""
     if _awaitify in shell.input_transformers_post:
         shell.input_transformers_post.remove(_awaitify)
+    for name in _SHOWN:
+        shell.display_formatter.mimebundle_formatter.pop(name, None)
     shell.magics_manager.magics["cell"].pop("compose", None)
     magics = shell.magics_manager.registry.pop("ComposeMagics", None)
     if magics in shell.configurables:
         shell.configurables.remove(magics)
 
 
+def _show_run(run: Run) -> dict[str, str]:
+    from composemagic.notebook.view import bundle
+
+    return bundle(run)
+
+
+def _show_workflow(workflow: Workflow) -> dict[str, str]:
+    from composemagic.notebook.card import card
+
+    return card(workflow)
+
+
+# by name and not by import: registering must not load the engine
+_SHOWN: dict[str, Callable[[Any], dict[str, str]]] = {
+    "composemagic.engine.run.Run": _show_run,
+    "composemagic.api.Workflow": _show_workflow,
+}
+
+
 def _awaitify(lines: list[str]) -> list[str]:
     """Turn a translated `%%compose` cell into an awaited one: Stop then works while it runs.
 
-    Inside another cell magic (`%%time`, `%%capture`) the cell stays as it is, since there nothing can be awaited.
+    Inside another cell magic (`%%time`, `%%capture`) and in `get_ipython().run_cell(...)` it stays as it is, since there
+    nothing can be awaited.
     """
-    if not lines or not lines[0].startswith(_CALL) or _inside_cell_magic():
+    if not lines or not lines[0].startswith(_CALL) or _is_called_synchronously():
         return lines
     shell = get_ipython()
     magics = shell.magics_manager.registry.get("ComposeMagics") if shell else None
-    if magics is None or not magics.awaited:
+    if magics is None or not magics.awaited or magics.display == "plain" or not shell.autoawait:
         return lines
     return [_AWAITED + lines[0][len(_CALL) :], *lines[1:]]
 
@@ -249,24 +287,26 @@ def get_ipython() -> Any:
     return current()
 
 
-def _inside_cell_magic() -> bool:
+def _is_called_synchronously() -> bool:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        if frame.f_code.co_name == "run_cell_magic":
+        if frame.f_code.co_name in ("run_cell_magic", "run_cell"):
             return True
         frame = frame.f_back
     return False
 
 
-def _await_close(view: Any) -> None:
-    closed = getattr(view, "closed", None)
-    if closed is not None:
-        closed.wait(_CLOSE_SECONDS)
+def _interrupted(run: Run, view: View) -> Interrupted:
+    """What an interrupted cell raises, after its run has been stopped and its text kept."""
+    run.cancel()
+    run.wait(_CLOSE_SECONDS)
+    view.finish(run)
+    return Interrupted("the text so far is kept" if run.text else "there was no text yet")
 
 
 def _missing(workflow: Any, values: dict[str, Any]) -> bool:
     try:
-        workflow.check({**dict.fromkeys(values), **values})
+        workflow.check(values)
     except InputError as error:
         return any(problem.endswith("is missing") for problem in error.problems.values())
     return False
@@ -274,26 +314,12 @@ def _missing(workflow: Any, values: dict[str, Any]) -> bool:
 
 def _checked(workflow: Any) -> str:
     lines = [f"no mistakes: {workflow.title}"]
-    lines += [f"  {one.name}: {one.type}{', required' if one.required else f' = {one.default!r}'}" for one in workflow.inputs]
+    lines += [
+        f"  {one.name}: {one.type}{', required' if one.required else f' = {one.default!r}'}" for one in workflow.inputs
+    ]
     lines += [f"  {note}" for note in workflow.notes]
     lines += [f"  not set: ${name}" for name in workflow.unset_variables()]
     return "\n".join(lines)
-
-
-def _pair(item: str, option: str) -> tuple[str, str]:
-    key, equals, value = item.partition("=")
-    if not equals or not key:
-        raise UsageError(f"`{option} {item}` is written `{option} KEY=VALUE`")
-    return key, value
-
-
-def _scalar(text: str) -> Any:
-    from composemagic.language.document import plain_value
-
-    try:
-        return plain_value(text)
-    except ValueError as error:
-        raise ComposeError(str(error)) from None
 
 
 def _first(text: str) -> str:

@@ -1,8 +1,13 @@
-"""What shows a run below its cell: a live widget while it runs, a static copy in the saved notebook afterwards.
+"""What shows a run below its cell.
 
-A run tells its deltas on the private loop's thread, where this file only sets widget traits and updates displays by their
-id: `print` or `display` there would land in other cells. What is pushed is budgeted, because the page pays for every push:
-the text again at most 30 times a second and at most 200,000 characters a second.
+Live     a widget while the run goes on, and a static copy in its place at the end: notebook front ends
+Still    the static copy only: nbconvert, papermill, wherever nobody sits in front of the kernel
+Plain    text on stdout: terminals
+
+Each is used in this order: `show()`, `follow(run)`, `finish(run)`, all on the cell's thread. A run tells its deltas on the
+private loop's thread, where this file only sets widget traits and updates displays by their id: `print` or `display` there
+would land in other cells. What is pushed is budgeted, because the page pays for every push: at most 19 messages and
+200,000 characters a second.
 """
 
 from __future__ import annotations
@@ -12,212 +17,301 @@ import contextlib
 import html
 import json
 import sys
-import threading
 import time
 import uuid
 from collections.abc import Mapping
-from typing import Any
+from concurrent.futures import Future
+from typing import Any, Protocol
 
-from composemagic.engine.events import Answered, Delta, Event, Notice, RunFailed, RunFinished, RunStopped
+from composemagic.engine.events import Delta, Event, Notice, RunFailed, RunFinished, RunStopped
+from composemagic.engine.loop import private_loop
 from composemagic.engine.run import Run
 from composemagic.engine.summary import summary
 from composemagic.notebook.markdown import Growing, render
 from composemagic.text import plain
 
-__all__ = ["Live", "Plain", "bundle"]
+__all__ = ["Live", "Plain", "Still", "View", "bundle", "unpin", "widget_bundle"]
 
-_PUSH_SECONDS = 1 / 30
+_TEXT_SECONDS = 1 / 15
+_HEAD_SECONDS = 1 / 4
 _CHARACTERS_PER_SECOND = 200_000
-_TICK_SECONDS = 0.25
+_CLOSE_SECONDS = 2.0
 _SPINNER = "◐◓◑◒"
+_HEAD_WORDS = 90
 _SMALL = "font-size:90%;color:var(--jp-ui-font-color2,#616161)"
+_FAINT = "font-size:80%;line-height:1.5;color:var(--jp-ui-font-color2,#616161)"
 _RED = "color:var(--jp-error-color1,#b00020)"
+_STYLE = (
+    "<style>.compose-answer.mathjax_ignore pre{background:var(--jp-cell-editor-background,#f5f5f5);padding:8px 12px;"
+    "margin:8px 0 12px;overflow-x:auto;white-space:pre;word-break:normal;border-radius:2px}"
+    ".compose-answer.mathjax_ignore pre code{background:none;padding:0;white-space:inherit}"
+    ".compose-answer.mathjax_ignore pre.compose-words{background:none;padding:0;white-space:pre-wrap}</style>"
+)
+# titles, notes and errors may hold `$` as well: no TeX outside the answer either
+_FRAME = '<div class="compose-answer mathjax_ignore tex2jax_ignore">'
+
+
+class View(Protocol):
+    """What shows one run."""
+
+    def show(self) -> None:
+        """Take the place below the cell, before the run starts."""
+
+    def follow(self, run: Run) -> None:
+        """Show what the run says, from its first event on."""
+
+    def finish(self, run: Run) -> None:
+        """The run has ended: leave what is to stay."""
 
 
 class Live:
     """A run in a notebook with widgets: header with Stop, growing text; at the end a static copy under the same display id.
 
-    `show()` puts it below the running cell; with `display_id` given, it takes the place of what was displayed under it.
-    `closed` is set once the static copy has been sent.
+    With `display_id` given, it takes the place of what was displayed under it. `tell_errors` puts a failed run's error into
+    the static copy, where no cell raises it. `stop` is false where another Stop button stands nearby. `closed` gets its
+    result once the static copy has been sent; its exception is what went wrong in here, never in the run.
     """
 
-    def __init__(self, title: str, *, display_id: str | None = None, tell_errors: bool = False) -> None:
+    def __init__(
+        self, title: str, *, display_id: str | None = None, tell_errors: bool = False, stop: bool = True
+    ) -> None:
         self.display_id = display_id or f"compose-{uuid.uuid4().hex[:12]}"
-        self.closed = threading.Event()
+        self.closed: Future[None] = Future()
         self._title = title
         self._is_new = display_id is None
         self._tell_errors = tell_errors
-        self._growing = Growing()
-        self._lines: list[str] = []
-        self._notes: list[str] = []
-        self._is_json = False
-        self._deltas = 0
-        self._last_push = 0.0
-        self._cost = 0.0
-        self._pending: asyncio.TimerHandle | None = None
-        self._begun = time.monotonic()
         self._run: Run | None = None
-        self._build()
+        self._growing = Growing()
+        self._values: list[str] = []
+        self._deltas = 0
+        self._note = ""
+        self._failure: Exception | None = None
+        self._begun = time.monotonic()
+        self._is_stale = False
+        self._text_due = 0.0
+        self._head_due = self._begun + _HEAD_SECONDS
+        self._timer: asyncio.TimerHandle | None = None
+        self._build(stop)
 
-    def _build(self) -> None:
+    def _build(self, stop: bool) -> None:
+        """Few widgets, since each is a message at the beginning and one at the end: all share one layout."""
         import ipywidgets as widgets
 
-        self._header = widgets.HTML(self._headline())
-        self._stop = widgets.Button(description="Stop", icon="stop", layout=widgets.Layout(width="80px"))
-        self._stop.on_click(lambda _: self._run.cancel() if self._run else None)
-        self._output = widgets.Output()
-        self._box = widgets.VBox([widgets.HBox([self._stop, self._header]), self._output])
-        unpin(self._stop)
+        layout = widgets.Layout(width="auto", flex="0 1 auto")
+        self._header = row = widgets.HTML(self._headline(), layout=layout)
+        self._output = widgets.Output(layout=layout)
+        self._widgets = [self._header, self._header.style, self._output, layout]
+        if stop:
+            button = widgets.Button(description="Stop", icon="stop", layout=layout)
+            button.on_click(lambda _: self._run.cancel() if self._run else None)
+            unpin(button)
+            row = widgets.HBox([button, self._header], layout=layout)
+            self._widgets += [button, button.style, row]
+        self._box = widgets.VBox([row, self._output], layout=layout)
+        self._widgets.append(self._box)
 
     def show(self) -> None:
-        """Display the live widget; to be called on the cell's own thread."""
+        """Display the live widget."""
         from IPython.display import display
 
-        display(
-            self._widget_bundle(), raw=True, display_id=self.display_id, **({} if self._is_new else {"update": True})
-        )
+        data = widget_bundle(self._box, f"{plain(self._title)} is running ...")
+        display(data, raw=True, display_id=self.display_id, **({} if self._is_new else {"update": True}))
 
     def follow(self, run: Run) -> None:
-        """Show what this run says, from its first event on."""
+        """Show what the run says. Everything here then happens on the private loop's thread, and needs no lock."""
         self._run = run
-        run.subscribe(self._receive)
+        private_loop().loop.call_soon_threadsafe(run.subscribe, self._receive)
 
-    def _widget_bundle(self) -> dict[str, Any]:
-        view = {"version_major": 2, "version_minor": 0, "model_id": self._box.model_id}
-        return {"application/vnd.jupyter.widget-view+json": view, "text/plain": f"{plain(self._title)} is running ..."}
+    def finish(self, run: Run) -> None:
+        """Wait until the static copy has been sent, at most 2 seconds. Raises what went wrong while showing."""
+        with contextlib.suppress(TimeoutError):
+            self.closed.result(_CLOSE_SECONDS)
 
     # -- on the private loop's thread ----------------------------------------------------------------------------------
     def _receive(self, batch: list[Event]) -> None:
+        """Take what the run says. A view that fails says so in `closed`; the run must not suffer from it."""
+        try:
+            self._take(batch)
+        except Exception as error:
+            self._failure = error
+        if _is_last(batch[-1]) and not self.closed.done():
+            self._close()
+
+    def _take(self, batch: list[Event]) -> None:
         for event in batch:
             match event:
                 case Delta(value):
                     self._add(value)
-                case Notice(sentence):
-                    self._notes.append(sentence)
-                case Answered():
-                    pass
-                case RunFinished() | RunStopped() | RunFailed():
-                    self._close(event)
-                    return
-        self._push_when_due()
-
-    def _add(self, value: Any) -> None:
-        self._deltas += 1
-        if isinstance(value, str):
-            self._growing.add(value)
-        else:
-            self._lines.append(_shown(value))
-
-    def _push_when_due(self) -> None:
-        """Push now, or once the budget allows: the same characters sent again count as much as new ones."""
-        if self._pending is not None:
-            return
-        length = len(self._growing.text) + sum(map(len, self._lines))
-        # rendering an unfinished block costs CPU too: at most a fifth of the time goes into it
-        pause = max(_PUSH_SECONDS, length / _CHARACTERS_PER_SECOND, 4 * self._cost)
-        wait = self._last_push + pause - time.monotonic()
-        if wait <= 0:
-            self._push()
-        loop = asyncio.get_running_loop() if _on_a_loop() else None
-        if loop is not None:
-            self._pending = loop.call_later(max(wait, 0.0) or _TICK_SECONDS, self._tick)
-
-    def _tick(self) -> None:
-        self._pending = None
-        if not self.closed.is_set():
+                case Notice(sentence) if self._run and sentence not in self._run.plan.notes:
+                    self._note = sentence
+        if not _is_last(batch[-1]) and self._failure is None:
             self._push_when_due()
 
-    def _push(self) -> None:
+    def _add(self, value: Any) -> None:
+        if not self._deltas:
+            self._head_due = 0.0  # it said that it waits
+        self._deltas += 1
+        self._is_stale = True
+        if isinstance(value, str) and not (self._run and self._run.encoding == "json"):
+            self._growing.add(value)
+        else:
+            self._values.append(_shown(value))
+
+    def _push_when_due(self) -> None:
+        """Push what the budget allows, and come back for the rest; the header moves in any case, to show that it runs."""
+        now = time.monotonic()
+        if self._is_stale and now >= self._text_due:
+            self._push_text()
+        if now >= self._head_due:
+            self._header.value = self._headline()
+            self._head_due = now + _HEAD_SECONDS
+        due = min(self._head_due, self._text_due) if self._is_stale else self._head_due
+        self._come_back(due - time.monotonic())
+
+    def _come_back(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            if self._timer.when() <= loop.time() + seconds:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_later(max(seconds, 0.0), self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        try:
+            self._push_when_due()
+        except Exception as error:
+            self._failure = error
+
+    def _push_text(self) -> None:
         begun = time.monotonic()
-        body = self._growing.html() if self._growing.text else _preformatted("\n".join(self._lines))
-        self._output.outputs = (
-            {"output_type": "display_data", "data": {"text/html": body, "text/plain": ""}, "metadata": {}},
-        )
-        self._header.value = self._headline()
-        self._last_push = time.monotonic()
-        self._cost = self._last_push - begun
+        body = self._body()
+        data = {"text/html": f"{_FRAME}{body}</div>", "text/plain": ""}
+        self._output.outputs = ({"output_type": "display_data", "data": data, "metadata": {}},)
+        self._is_stale = False
+        now = time.monotonic()
+        # what was there is sent again with every push, and rendering an unfinished block costs CPU: at most a fifth of the time
+        self._text_due = begun + max(_TEXT_SECONDS, len(body) / _CHARACTERS_PER_SECOND, 5 * (now - begun))
+
+    def _body(self) -> str:
+        return self._growing.html() if not self._values else _preformatted("\n".join(self._values))
 
     def _headline(self) -> str:
         elapsed = time.monotonic() - self._begun
-        frame = _SPINNER[int(elapsed / _TICK_SECONDS) % len(_SPINNER)]
-        words = [f"{elapsed:.0f} s", *([f"{self._deltas} deltas"] if self._deltas else []), *self._notes[-1:]]
-        return (
-            f'{frame} <b>{html.escape(plain(self._title))}</b> <span style="{_SMALL}">'
-            f"{html.escape(' · '.join(plain(word) for word in words))}</span>"
-        )
+        frame = _SPINNER[int(elapsed / _HEAD_SECONDS) % len(_SPINNER)]
+        count = f"{self._deltas} delta{'s' if self._deltas > 1 else ''}"
+        told = count if self._deltas else self._note or "waiting for the first delta"
+        words = html.escape(_clipped(f"{elapsed:.0f} s · {told}"))
+        title = html.escape(_clipped(self._title))
+        return f'{_STYLE}<div style="margin:0 2px">{frame} <b>{title}</b> &nbsp;<span style="{_SMALL}">{words}</span></div>'
 
-    def _close(self, last: Event) -> None:
-        if self._pending is not None:
-            self._pending.cancel()
-            self._pending = None
+    def _close(self) -> None:
         run = self._run
         assert run is not None
+        if self._timer is not None:
+            self._timer.cancel()
         try:
-            publish(bundle(run, last, tell_errors=self._tell_errors), self.display_id)
-            self._output.outputs = ()  # or the text stands twice
-            for widget in (self._stop, self._header, self._output, *self._box.children, self._box):
+            body = self._growing.html() if self._deltas and not self._values else None
+            _publish(bundle(run, tell_errors=self._tell_errors, body=body), self.display_id)
+            for widget in self._widgets:
                 widget.close()
-        finally:
-            self.closed.set()
+        except Exception as error:
+            self._failure = error
+        if self._failure is None:
+            self.closed.set_result(None)
+        else:
+            self.closed.set_exception(self._failure)
+
+
+class Still:
+    """A run in a kernel that nobody watches: the static copy, sent once from the cell's own thread."""
+
+    def show(self) -> None:
+        """Nothing is shown before the end."""
+
+    def follow(self, run: Run) -> None:
+        """Nothing is shown before the end."""
+
+    def finish(self, run: Run) -> None:
+        """Display the static copy; the cell raises the error."""
+        from IPython.display import display
+
+        display(bundle(run, tell_errors=False), raw=True)
 
 
 class Plain:
     """A run where no widgets are wanted: text streams to stdout, notes and the footer to stderr."""
-
-    def __init__(self, title: str, *, quiet: bool = False) -> None:
-        self._quiet = quiet
 
     def show(self) -> None:
         """Nothing is shown before the first delta."""
 
     def follow(self, run: Run) -> None:
         """Print what this run says until it ends; an interrupt stops the run and goes on as KeyboardInterrupt."""
-        wrote = False
-        for event in run:
-            match event:
-                case Delta(value):
-                    wrote = True
-                    sys.stdout.write(plain(value) if isinstance(value, str) else _shown(value) + "\n")
-                    if sys.stdout.isatty():
-                        sys.stdout.flush()
-                case Notice(sentence) if not self._quiet:
-                    print(plain(sentence), file=sys.stderr)
-                case RunFinished(output) if not wrote and output is not None:
-                    sys.stdout.write(_shown(output))
-                    wrote = True
-        if wrote:
-            sys.stdout.write("\n")
-        if not self._quiet:
-            print(summary(run), file=sys.stderr)
+        wrote = ""
+        try:
+            for event in run:
+                match event:
+                    case Delta(value):
+                        is_prose = isinstance(value, str) and run.encoding != "json"
+                        wrote = _written(value if is_prose else _shown(value) + "\n")
+                    case Notice(sentence):
+                        print(plain(sentence), file=sys.stderr)
+                    case RunFinished(output) if not wrote and output is not None:
+                        wrote = _written(_shown(output))
+        finally:
+            if wrote and not wrote.endswith("\n"):
+                sys.stdout.write("\n")
+            sys.stdout.flush()
+
+    def finish(self, run: Run) -> None:
+        """Print the footer."""
+        print(summary(run), file=sys.stderr)
 
 
 def unpin(button: Any) -> None:
     """Let the front end's own subshell take a button's clicks, so that they arrive while the main thread waits.
 
-    ipykernel 7 pins a comm to the shell that made it, through a private attribute.
+    ipykernel 7 pins a comm to the shell that sent its last message, through a private attribute.
     """
     with contextlib.suppress(AttributeError):
         del button.comm._reply_subshell_id
 
 
-def publish(data: Mapping[str, str], display_id: str) -> None:
-    """Replace what is displayed under an id; callable from any thread."""
+def widget_bundle(widget: Any, text: str) -> dict[str, Any]:
+    """A widget as a front end wants it, and a text for places without widgets."""
+    view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
+    return {"application/vnd.jupyter.widget-view+json": view, "text/plain": text}
+
+
+def bundle(run: Run, *, tell_errors: bool = True, body: str | None = None) -> dict[str, str]:
+    """A run as `text/html` and `text/plain`, as it stands in a saved notebook.
+
+    `body` is the answer's HTML where it has been rendered already.
+    """
+    error = str(run.error) if tell_errors and run.error else ""
+    notes = [event.sentence for event in run.events if isinstance(event, Notice)]
+    text, is_prose, last = run.text, _is_prose(run), summary(run)
+    if body is None:
+        body = render(text) if is_prose else _preformatted(_pretty(run))
+    problem = f'<pre class="compose-words" style="{_RED}">{html.escape(plain(error))}</pre>' if error else ""
+    foot = f'<div style="{_SMALL};margin-top:4px">{html.escape(last)}</div>'
+    told = "".join(f'<div style="{_FAINT}">{html.escape(plain(note))}</div>' for note in notes)
+    lines = [plain(text) if is_prose else _pretty(run), plain(error), last, *map(plain, notes)]
+    return {
+        "text/html": f"{_STYLE}{_FRAME}{body}{problem}{foot}{told}</div>",
+        "text/plain": "\n".join(line for line in lines if line),
+    }
+
+
+def _publish(data: Mapping[str, str], display_id: str) -> None:
+    """Replace what is displayed under an id."""
     from IPython.display import display
 
     display(dict(data), raw=True, display_id=display_id, update=True)
 
 
-def bundle(run: Run, last: Event | None = None, *, tell_errors: bool = True) -> dict[str, str]:
-    """A run as `text/html` and `text/plain`, as it stands in a saved notebook."""
-    error = run.error if tell_errors else None
-    notes = [event.sentence for event in run.events if isinstance(event, Notice)]
-    text, is_text = run.text, _is_prose(run)
-    head = "".join(f'<div style="{_SMALL}">{html.escape(plain(note))}</div>' for note in notes)
-    body = render(text) if is_text else _preformatted(_pretty(run))
-    problem = f'<pre style="{_RED}">{html.escape(plain(str(error)))}</pre>' if error else ""
-    foot = f'<div style="{_SMALL}">{html.escape(summary(run))}</div>'
-    lines = [*notes, plain(text) if is_text else _pretty(run), *([plain(str(error))] if error else []), summary(run)]
-    return {"text/html": f"{head}{body}{problem}{foot}", "text/plain": "\n".join(line for line in lines if line)}
+def _is_last(event: Event) -> bool:
+    return isinstance(event, RunFinished | RunStopped | RunFailed)
 
 
 def _is_prose(run: Run) -> bool:
@@ -237,13 +331,18 @@ def _shown(value: Any) -> str:
     return plain(json.dumps(value, ensure_ascii=False, indent=2, default=str))
 
 
+def _written(text: str) -> str:
+    """Write to stdout; a terminal shows it at once, a kernel in its own time: it stores an output for every flush."""
+    sys.stdout.write(plain(text))
+    if sys.stdout.isatty():
+        sys.stdout.flush()
+    return text
+
+
 def _preformatted(text: str) -> str:
-    return f'<pre style="white-space:pre-wrap">{html.escape(text)}</pre>' if text else ""
+    return f'<pre class="compose-words">{html.escape(text)}</pre>' if text else ""
 
 
-def _on_a_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
+def _clipped(text: str) -> str:
+    line = " ".join(plain(text).split())
+    return line if len(line) <= _HEAD_WORDS else f"{line[: _HEAD_WORDS - 1]}…"

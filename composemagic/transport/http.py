@@ -7,24 +7,27 @@ monotonic clock; a read limit alone would never end a drip of bytes.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import html
+import json
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from ipaddress import ip_address
+from functools import lru_cache
 from typing import Any
 
 import httpx
 
 from composemagic.errors import RunError
+from composemagic.transport import address
 from composemagic.transport.providers import error_message
 
 __all__ = ["BODY_LIMIT", "Request", "Response", "Timeouts", "new_client", "send"]
 
 BODY_LIMIT = 32 * 2**20
 _ERROR_BODY_LIMIT = 64 * 2**10
-_READ_AHEAD = 2**20
+_READ_AHEAD = 2**17
 _ONE_BY_ONE = 4
 _POOL = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=30.0)
 
@@ -54,38 +57,37 @@ class Request:
         """The host, with the port where the URL names one."""
         return re.sub(r"^\w+://(?:[^/@]*@)?([^/?#]*).*$", r"\1", self.url, flags=re.DOTALL)
 
-    @property
-    def shown_url(self) -> str:
-        """The URL without query and user, as a message may show it."""
-        return f"{self.url.partition('://')[0]}://{self.host}{httpx.URL(self.url).path}"
+    def redacted(self, text: str) -> str:
+        """Text from outside without the keys that the headers carry, which servers like to repeat."""
+        keys = {word for name, value in self.headers.items() if _is_key(name) for word in value.split() if len(word) > 7}
+        return re.sub("|".join(map(re.escape, sorted(keys, key=len, reverse=True))), "***", text) if keys else text
+
+
+def _is_key(header: str) -> bool:
+    return re.search("auth|key|token|secret|cookie|password|credential", header, re.IGNORECASE) is not None
 
 
 def new_client(transport: Any = None) -> httpx.AsyncClient:
-    """A client to be shared by all runs of one loop: making one costs about 18 ms of TLS set-up.
-
-    Redirects are not followed: they could carry a key to another host. No cookie is kept from one run to the next.
-    """
-    return httpx.AsyncClient(
-        transport=transport, limits=_POOL, follow_redirects=False, headers={"user-agent": "composemagic"}
-    )
+    """A client to be shared by all runs of one loop: making one costs about 18 ms of TLS set-up."""
+    return httpx.AsyncClient(transport=transport, limits=_POOL, headers={"user-agent": "composemagic"})
 
 
 @asynccontextmanager
 async def send(client: httpx.AsyncClient, request: Request, timeouts: Timeouts) -> AsyncIterator[Response]:
-    """Send a request and give its response, whose status is below 400. Raises RunError; the connection ends with the block."""
+    """Send a request and give its response, whose status is below 300. Raises RunError; the connection ends with the block.
+
+    No redirect is followed, which could carry a key to another host, and no cookie is kept from one run to the next.
+    """
     deadline = asyncio.get_running_loop().time() + timeouts.total
     limits = httpx.Timeout(timeouts.read, connect=timeouts.connect, pool=None)
-    try:
-        outgoing = client.build_request(
-            request.method, request.url, headers=request.headers, content=request.content, timeout=limits
-        )
-    except (httpx.InvalidURL, ValueError, TypeError) as error:
-        raise RunError("url", f"`{request.url[:200]}` is no URL: {error}") from None
-    client.cookies.clear()
+    outgoing = _outgoing(client, request, limits)
+    # the transport itself and not `client.send`: no cookies, no redirects, no log of addresses, and a shorter way to the
+    # first byte. httpx tells nowhere else which transport (a proxy, `transport=`) serves an address.
+    transport = client._transport_for_url(outgoing.url)
     try:
         async with asyncio.timeout_at(deadline):
-            raw = await client.send(outgoing, stream=True)
-    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError, ValueError) as error:
+            raw = await transport.handle_async_request(outgoing)
+    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError, UnicodeError) as error:
         raise _failure(error, request, timeouts, begun=False) from None
     response = Response(raw, request, timeouts, deadline)
     try:
@@ -94,6 +96,35 @@ async def send(client: httpx.AsyncClient, request: Request, timeouts: Timeouts) 
         yield response
     finally:
         await response.aclose()
+
+
+def _outgoing(client: httpx.AsyncClient, request: Request, limits: httpx.Timeout) -> httpx.Request:
+    own = {name.lower() for name in request.headers}
+    headers = [item for item in client.headers.items() if item[0] not in own] + [*request.headers.items()]
+    try:
+        return httpx.Request(
+            request.method,
+            _url(request.url),
+            headers=headers,
+            content=request.content,
+            extensions={"timeout": limits.as_dict()},
+        )
+    except (httpx.InvalidURL, ValueError, TypeError) as error:
+        raise RunError("url", f"`{address.shown(request.url)}` is no URL: {error}") from None
+
+
+@lru_cache(maxsize=64)  # a workflow asks the same few addresses again and again
+def _url(text: str) -> httpx.URL:
+    """The parsed address. Raises RunError for one that is never asked."""
+    url = httpx.URL(text)
+    if url.scheme not in ("http", "https") or not url.host:
+        raise RunError("url", f"`{address.shown(text)}` is no http:// or https:// address")
+    if url.userinfo:
+        raise RunError("url", f"the address of {url.host} has a user or a password in it; send them in a header")
+    if not 0 < (url.port or 80) < 65536:
+        raise RunError("url", f"`{address.shown(text)}` has a port that does not exist")
+    address.check_host(url.host)
+    return url
 
 
 class Response:
@@ -124,7 +155,7 @@ class Response:
 
     async def reads(self) -> AsyncIterator[bytes]:
         """The body, decompressed: each time all that has arrived since. Raises RunError."""
-        self._inflow = inflow = self._inflow or _Inflow(self._raw.aiter_bytes(), self._deadline)
+        self._inflow = inflow = self._inflow or _Inflow(_pieces(self._raw), self._deadline)
         try:
             while data := await inflow.take():
                 yield data
@@ -133,12 +164,10 @@ class Response:
 
     async def drain(self, seconds: float) -> None:
         """Read what little is left, so that the connection can be used again; after `seconds` it is given up instead."""
-        try:
+        with contextlib.suppress(RunError, TimeoutError):
             async with asyncio.timeout(seconds):
                 async for _ in self.reads():
                     pass
-        except (RunError, TimeoutError):
-            pass
 
     async def body(self, limit: int = BODY_LIMIT) -> bytes:
         """The whole body. Raises RunError, of kind `too_large` beyond `limit` bytes."""
@@ -154,20 +183,27 @@ class Response:
     async def start_of_body(self) -> bytes:
         """The first 64 KiB, for an error's words; what cannot be read is left out."""
         found = b""
-        try:
+        with contextlib.suppress(RunError):
             async for data in self.reads():
                 found += data
                 if len(found) >= _ERROR_BODY_LIMIT:
                     break
-        except RunError:
-            pass
         return found[:_ERROR_BODY_LIMIT]
 
     async def aclose(self) -> None:
         """End the connection, or give it back where the body was read to its end."""
-        if self._inflow is not None:
-            await self._inflow.aclose()
-        await self._raw.aclose()
+        try:
+            if self._inflow is not None:
+                await self._inflow.aclose()
+        finally:  # also where a second cancellation comes meanwhile
+            await self._raw.aclose()
+
+
+def _pieces(raw: httpx.Response) -> AsyncIterator[bytes]:
+    """The body's pieces, decompressed; where there is nothing to decompress, without the layers that would do it."""
+    if "content-encoding" in raw.headers or not isinstance(raw.stream, httpx.AsyncByteStream):
+        return raw.aiter_bytes()
+    return aiter(raw.stream)
 
 
 class _Inflow:
@@ -266,9 +302,13 @@ def _failure(error: Exception, request: Request, timeouts: Timeouts, *, begun: b
         case TimeoutError():
             return RunError("timeout_total", f"Longer than {timeouts.total:g} s (timeout.total)")
         case httpx.UnsupportedProtocol():
-            return RunError("url", f"`{request.url[:200]}` is no http:// or https:// address")
+            return RunError("url", f"`{address.shown(request.url)}` is no http:// or https:// address")
         case httpx.ConnectError():
             return _no_connection(str(error), request)
+        case httpx.ProxyError():
+            return RunError("connect", f"The proxy on the way to {host} refused the request; is its address right?")
+        case UnicodeError():
+            return RunError("dns", f"Cannot find the host {host.partition(':')[0]}; it is no name that could exist")
         case httpx.DecodingError():
             return RunError("decode", f"{host} sent a body that cannot be decompressed")
         case httpx.LocalProtocolError():
@@ -278,7 +318,9 @@ def _failure(error: Exception, request: Request, timeouts: Timeouts, *, begun: b
             return RunError("protocol", f"{host} does not speak HTTP")
     if begun:
         return RunError("connection_lost", f"The connection to {host} was lost before the answer was complete")
-    return RunError("connection_lost", f"{host} closed the connection without an answer")
+    size = len(request.content or b"") / 2**20
+    hint = f"; is the request of {size:.0f} MiB too large for it?" if size > 1 else ""
+    return RunError("connection_lost", f"{host} closed the connection without an answer{hint}")
 
 
 def _no_connection(reason: str, request: Request) -> RunError:
@@ -288,7 +330,7 @@ def _no_connection(reason: str, request: Request) -> RunError:
         return _no_tls(reason, request)
     if "name" in low or "nodename" in low or "getaddrinfo" in low or "address associated" in low:
         return RunError("dns", f"Cannot find the host {host.partition(':')[0]}; is the name right, is the network up?")
-    hint = "is the server started, is the port right?" if _is_loopback(host) else "is the address right?"
+    hint = "is the server started, is the port right?" if address.is_loopback(host) else "is the address right?"
     return RunError("connect", f"Nothing listens at {host}; {hint}")
 
 
@@ -300,14 +342,6 @@ def _no_tls(reason: str, request: Request) -> RunError:
     return RunError("tls", f"{request.host} cannot be trusted: {why or 'the TLS handshake failed'}")
 
 
-def _is_loopback(host: str) -> bool:
-    name = host.rpartition(":")[0] or host
-    try:
-        return ip_address(name.strip("[]")).is_loopback
-    except ValueError:
-        return name == "localhost"
-
-
 _KINDS = {401: "auth", 403: "auth", 404: "not_found", 408: "timeout", 409: "conflict", 413: "too_large", 429: "rate_limit"}
 _KINDS |= {503: "overloaded", 529: "overloaded"}
 
@@ -317,7 +351,7 @@ async def _status_error(response: Response) -> RunError:
     status, request = response.status, response._request
     if status < 400:
         return RunError("redirect", f"{request.host} wants to redirect ({status}); write the final address into the YAML")
-    words = _words(await response.start_of_body(), response.media_type)
+    words = " ".join(request.redacted(_words(await response.start_of_body(), response.media_type)).split())[:300]
     kind = _KINDS.get(status, "server" if status >= 500 else "bad_request")
     return RunError(kind, _status_sentence(status, request, response) + (f": {words}" if words else ""))
 
@@ -334,7 +368,7 @@ def _status_sentence(status: int, request: Request, response: Response) -> str:
             return f"{host} does not allow this (403)"
         case 404:
             model = f" or the model {request.model}" if request.model else ""
-            return f"{request.shown_url}{model} was not found (404)"
+            return f"{address.shown(request.url)}{model} was not found (404)"
         case 413:
             return f"The request of {len(request.content or b'')} bytes is too large for {host} (413)"
         case 429:
@@ -346,19 +380,15 @@ def _status_sentence(status: int, request: Request, response: Response) -> str:
 
 
 def _words(body: bytes, media_type: str) -> str:
-    """The provider's words in an error body, in one line of at most 300 characters."""
+    """The provider's words in an error body."""
     text = body.decode("utf-8", "replace")
     if "html" in media_type:
         found = re.search(r"<title[^>]*>(.*?)</title>", text, re.DOTALL | re.IGNORECASE)
-        words: str | None = html.unescape(found[1]) if found else ""
-    else:
-        words = error_message(_json(text)) or ""
-    return " ".join((words or "").split())[:300]
+        return html.unescape(found[1]) if found else ""
+    return error_message(_json(text)) or ""
 
 
 def _json(text: str) -> Any:
-    import json
-
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

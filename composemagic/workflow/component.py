@@ -1,26 +1,33 @@
 """What a component is: the contract between the engine, which runs actions, and the components, which act.
 
-A component is a class with a `type`, two pydantic models for what its YAML may say, and one async generator.
+A component is a class with a `type`, two classes for what its YAML may say, and one async generator.
 The engine never imports a component and a component never imports the engine; both know this page.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from inspect import get_annotations
 from typing import Any, ClassVar, Protocol
 
-from pydantic import BaseModel, ConfigDict
-
-from composemagic.language.template import Template
+from composemagic.language.template import Spell, Template
 
 __all__ = ["Action", "Batch", "Component", "Context", "Settings", "Value"]
 
 
-class Settings(BaseModel):
-    """The base of what a component's or an action's YAML may say: unknown keys are mistakes, values may be templates."""
+class Settings:
+    """The base of what a component's or an action's YAML may say: its annotations are the keys, unknown ones are mistakes.
 
-    model_config = ConfigDict(extra="forbid", defer_build=True)
+    They are `str`, `int`, `float`, `bool`, `list[...]`, `dict[str, Any]`, `Literal[...]`, another Settings, `Annotated[int,
+    range(...)]` or `Any`, each also `| None`. A key without a default is required. Only checked, never filled: the values
+    may be templates. Not pydantic: importing it takes a third of the first run of a whole process.
+    """
+
+    model_fields: ClassVar[Mapping[str, Any]] = {}
+
+    def __init_subclass__(cls) -> None:
+        cls.model_fields = {**cls.model_fields, **get_annotations(cls)}
 
 
 SettingsModel = type[Settings]
@@ -57,6 +64,12 @@ class Action:
     @property
     def per_chunk(self) -> bool:
         return self.output is not None and any(hole.reference.per_chunk for hole in self.output.holes)
+
+    def templates(self) -> Iterator[Template]:
+        """Every template that a run of the action may fill."""
+        yield from (*self.settings.values(), *self.fields.values())
+        if self.output is not None:
+            yield self.output
 
 
 class Context(Protocol):
@@ -103,18 +116,21 @@ class Component(Protocol):
     """Something that acts. One instance serves every run of a loaded workflow.
 
     `type` is its name in YAML, `sources` what its `output` may read, `text_fields` the settings that are text even where an
-    environment variable looks like a number; `settings` and `action` are the models of its YAML.
+    environment variable looks like a number, `spellings` how the values inside some of them are written (a value and the
+    literal text before it -> text); `settings` and `action` are the models of its YAML.
     """
 
     type: ClassVar[str]
-    sources: ClassVar[tuple[str, ...]]
-    text_fields: ClassVar[frozenset[str]]
-    settings: ClassVar[SettingsModel]
-    action: ClassVar[SettingsModel]
+    sources: ClassVar[tuple[str, ...]] = ("result",)
+    text_fields: ClassVar[frozenset[str]] = frozenset()
+    spellings: ClassVar[Mapping[str, Spell]] = {}
+    settings: ClassVar[SettingsModel] = Settings
+    action: ClassVar[SettingsModel] = Settings
 
     @classmethod
     def faults(cls, settings: Mapping[str, Any], action: Mapping[str, Any]) -> Iterable[tuple[str, str | None]]:
         """What the models cannot see: a sentence and the action's key it is about, for each mistake."""
+        return ()
 
     def run(self, action: Action, context: Context) -> AsyncGenerator[Any, None]:
         """Act: yield chunks (one by one or as a Batch), or one Value. Raises RunError."""

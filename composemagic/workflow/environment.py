@@ -17,7 +17,8 @@ class Environment(Mapping[str, str]):
     """Variables by name, looked up when asked for.
 
     `overrides` come first, then the process's environment, then `files` (of several the last one counts). Without `files`,
-    the `.env` in `folder` is read, else the nearest one above it up to the project's root.
+    the `.env` in `folder` is read, else the nearest one above it up to the project's root. A lookup raises UsageError for a
+    file that cannot be read.
     """
 
     def __init__(
@@ -65,6 +66,9 @@ def _values(file: Path) -> dict[str, str]:
     from dotenv import dotenv_values  # only who has a file pays for it
 
     # a key may hold a dollar: what stands in the file is the value
-    values = dotenv_values(file, interpolate=False, encoding="utf-8")
+    try:
+        values = dotenv_values(file, interpolate=False, encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"the env file `{file}` cannot be read: {error}") from None
     # a copied .env.sample has names without values: they are not set
     return {name: value for name, value in values.items() if value}

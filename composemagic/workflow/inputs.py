@@ -9,7 +9,8 @@ from typing import Any
 from composemagic.errors import InputError
 from composemagic.language.casts import EMPTY_IS_MISSING, CastError, convert
 from composemagic.language.dialects import modern_cast
-from composemagic.language.expression import Cast, Default, Reference
+from composemagic.language.expression import Cast, Default, Reference, parse_path
+from composemagic.language.path import finder
 from composemagic.language.template import Hole, Template, default_value
 
 __all__ = ["Input", "check_values", "infer"]
@@ -56,7 +57,8 @@ def infer(templates: Iterable[Template]) -> tuple[Input, ...]:
     """The inputs that some templates ask for, in the order written.
 
     Of several occurrences of a name the richest counts (one with a type over one without). An input is required where no
-    occurrence has a default, unless it stands only inside other references' defaults.
+    occurrence has a default, unless it stands only inside other references' defaults. The whole `${input}` counts only where
+    it comes first.
     """
     found: dict[str, list[Input]] = {}
     optional: set[str] = set()
@@ -70,7 +72,7 @@ def infer(templates: Iterable[Template]) -> tuple[Input, ...]:
             elif one.name and not is_fallback:
                 wanted.add(one.name)
     inputs = [replace(_richest(many), required=name in wanted - optional) for name, many in found.items()]
-    return tuple([one for one in inputs if one.name] or inputs)
+    return tuple(one for at, one in enumerate(inputs) if one.name or at == 0)
 
 
 def check_values(inputs: Iterable[Input], values: Mapping[str, Any], *, hint: str = "") -> None:
@@ -83,10 +85,7 @@ def check_values(inputs: Iterable[Input], values: Mapping[str, Any], *, hint: st
 def _at(values: Mapping[str, Any], name: str) -> Any:
     if name in values:
         return values[name]
-    found: Any = values
-    for step in name.split(".") if name else ():
-        found = found.get(step) if isinstance(found, Mapping) else None
-    return found
+    return finder(parse_path(name))(values) if name else values
 
 
 def _input_references(holes: tuple[Hole, ...]) -> Iterator[tuple[Reference, bool]]:

@@ -2,398 +2,384 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from composemagic.errors import DocumentError, Mark, Mistake, UsageError, suggest
-from composemagic.language.dialects import Modern, modernise
+from composemagic.errors import DocumentError, suggest
+from composemagic.language.dialects import modernise
 from composemagic.language.document import Document, parse
-from composemagic.language.expression import Name
-from composemagic.language.template import Findings, Flaw, Hole, Template, compile_template, unknown_source
+from composemagic.language.template import RenderError, Template, compile_template
 from composemagic.workflow import schema
 from composemagic.workflow.component import Action, Component
-from composemagic.workflow.inputs import Input, infer
-from composemagic.workflow.schema import Fault
+from composemagic.workflow.plan import Job, Loaded, Plan
+from composemagic.workflow.report import Report
 
 __all__ = ["Job", "Loaded", "Plan", "load"]
 
 Path = tuple[str | int, ...]
 FindComponent = Callable[[str], type[Component] | None]
 
-_CONTEXT_FIELDS = ("run_id", "session_id", "metadata")
 _BASE = ("input", "env", "context")
-_COMPONENT_KEYS = ("id", "type", "actions", "default", "name", "runtime", "max_concurrent_count")
 _ACTION_KEYS = ("id", "default", "output")
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One step of a plan: an action, what it is given and what becomes of its answer."""
-
-    id: str
-    action: Action
-    input: Template | None
-    output: Template | None
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The checked meaning of one workflow."""
-
-    id: str
-    title: str
-    description: str
-    jobs: tuple[Job, ...]
-    output: Template | None
-    notes: tuple[str, ...]
-    place: Callable[[Flaw], Mark] = field(repr=False)
-
-    @cached_property
-    def inputs(self) -> tuple[Input, ...]:
-        """What the workflow asks for, in the order written."""
-        return infer(self._asking())
-
-    @cached_property
-    def variables(self) -> tuple[Hole, ...]:
-        """The `${env.X}` without a default that a run needs."""
-        holes = (hole for template in self._templates() for hole in template.holes)
-        return tuple(hole for hole in holes if hole.reference.source == "env" and hole.reference.default is None)
-
-    def _templates(self) -> Iterator[Template]:
-        for job in self.jobs:
-            yield from (job.input or _NOTHING, *job.action.settings.values(), *job.action.fields.values())
-            yield from (job.action.output or _NOTHING, job.output or _NOTHING)
-        yield self.output or _NOTHING
-
-    def _asking(self) -> Iterator[Template]:
-        """The templates whose `input` is the workflow's: a job's own input hides its action's."""
-        for job in self.jobs:
-            if job.input is not None and not _passes_input(job.input):
-                yield job.input
-            else:
-                action = job.action
-                yield from (*action.settings.values(), *action.fields.values(), action.output or _NOTHING)
-            yield job.output or _NOTHING
-        yield self.output or _NOTHING
-
-
-_NOTHING = Template(lambda _: None, ())
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """A checked document: its plans by id, which of them is the default, and what the user should know."""
-
-    document: Document
-    plans: Mapping[str, Plan]
-    default: str | None
-    notes: tuple[str, ...]
-    controller: Mapping[str, Any]
-
-    def plan(self, name: str | None = None) -> Plan:
-        """The plan of a workflow id, or the default one. Raises UsageError."""
-        if name is None:
-            name = self.default
-        if name is None:
-            raise UsageError(f"which workflow? There are {', '.join(f'`{known}`' for known in self.plans)}")
-        if name not in self.plans:
-            known = ", ".join(f"`{known}`" for known in self.plans)
-            raise UsageError(f"no workflow `{name}`{suggest(name, self.plans)}; there is {known}")
-        return self.plans[name]
+_PARTS = ("job", "jobs", "action", "actions", "input", "output")  # what is checked by itself
 
 
 def load(
-    text: str, find_component: FindComponent, *, known_types: Iterable[str], name: str, first_line: int = 1
+    text: str,
+    find_component: FindComponent,
+    *,
+    known_types: Iterable[str],
+    name: str,
+    first_line: int = 1,
+    env: Mapping[str, str] | None = None,
 ) -> Loaded:
-    """Check and compile a document. Raises DocumentError with all its mistakes."""
+    """Check and compile a document. Raises DocumentError with all its mistakes.
+
+    `env` fills `${env.X}` outside of jobs and components' settings: in titles, ports and types, which are needed now.
+    """
     document = parse(text, name, first_line)
-    return _Loading(document, find_component, tuple(known_types)).load()
+    return _Loading(document, find_component, tuple(known_types), env or {}).load()
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """A component, an action, a workflow or a job as written (in today's spelling), and where it stands."""
+
+    data: dict[str, Any]
+    path: Path
+
+    @property
+    def id(self) -> str | None:
+        found = self.data.get("id")
+        return None if found is None else str(found)
+
+    @property
+    def is_default(self) -> bool:
+        return self.data.get("default") is True
+
+
+@dataclass(slots=True)
+class _Checked:
+    """A component after its check; `actions` has None where one cannot be compiled."""
+
+    item: _Item
+    actions: Sequence[_Item]
+    compiled: Sequence[Action | None]
+    used: bool = False
 
 
 class _Loading:
-    def __init__(self, document: Document, find_component: FindComponent, known_types: tuple[str, ...]) -> None:
-        self.document = document
+    def __init__(
+        self, document: Document, find_component: FindComponent, known_types: tuple[str, ...], env: Mapping[str, str]
+    ) -> None:
         self.find_component = find_component
         self.known_types = known_types
-        self.modern: Modern = modernise(document.data, self.action_keys)
-        self.findings = Findings()
-        self.faults: list[Fault] = []
-        self.notes: list[str] = []
-        self.read_as: list[str] = []
-        self.used: set[int] = set()
+        self.env = env
+        self.report = Report(document, modernise(document.data, self.action_keys), env)
+        self.data = self.report.modern.data
+        self.components: list[_Checked] = []
 
     def load(self) -> Loaded:
-        data = self.modern.data
-        self.faults += schema.check_top(self.document.data)
-        if "controller" in data:
-            self.faults += schema.check(schema.Controller, data["controller"], ("controller",), "the controller")
-        components = self.items("components", "a component")
-        workflows = self.items("workflows", "a workflow") or [({}, ("workflows", 0))]
-        if not components and not any(isinstance(_inline(job), dict) for job in self.all_jobs(workflows)):
-            self.faults.append(Fault("the document has no component; add one under `component:`", ()))
-        self.say_what_was_read(data)
-        plans = [self.plan(workflow, path, components) for workflow, path in workflows]
-        for at, (component, path) in enumerate(components):
-            if at not in self.used:
-                self.unused(component, path)
-        self.refuse()
-        named = {plan.id: plan for plan in plans if plan is not None}
-        return Loaded(
-            self.document, named, self.default(workflows, named), tuple(self.notes), data.get("controller") or {}
-        )
+        self.check_top()
+        self.components = [self.component(item) for item in self.items("component")]
+        workflows = self.workflows()
+        plans = [plan for item in workflows if (plan := self.plan(item)) is not None]
+        self.say_unused()
+        if mistakes := self.report.mistakes():
+            raise DocumentError(mistakes)
+        notes = self.report.notes()
+        named = {plan.id: replace(plan, notes=notes) for plan in plans}
+        return Loaded(self.report.document, named, _default(workflows, named), notes, self.data.get("controller") or {})
+
+    @property
+    def written(self) -> dict[str, Any]:
+        """The tree in the user's own spelling."""
+        return self.report.document.data
 
     def action_keys(self, kind: Any) -> set[str]:
+        if isinstance(kind, str) and "${" in kind:
+            try:
+                kind = compile_template(kind, texts=True).render({"env": self.env})
+            except RenderError:
+                return {"output"}  # the mistake is drawn when the component is checked
         found = self.find_component(kind) if isinstance(kind, str) else None
         if found is None:
             return {"output"}
-        return {*found.action.model_fields, "output"} - set(found.settings.model_fields)
+        return {*found.action.model_fields, *schema.LATER_ACTION_KEYS, "output"} - set(found.settings.model_fields)
 
-    # -- what the user is told --------------------------------------------------------------------------------------
-    def refuse(self) -> None:
-        mistakes = [Mistake(flaw.sentence, self.place(flaw)) for flaw in self.findings.flaws]
-        mistakes += [Mistake(fault.sentence, self.place(Flaw(fault.sentence, fault.path, in_key=fault.in_key)))
-                     for fault in self.faults]  # fmt: skip
-        if mistakes:
-            raise DocumentError(list(dict.fromkeys(mistakes)))
-
-    def place(self, flaw: Flaw) -> Mark:
-        path = self.modern.origin(flaw.path)
-        if flaw.in_key:
-            return self.document.key_mark(path)
-        if flaw.start is None:
-            return self.document.mark(path)
-        return self.document.span(path, flaw.start, flaw.length)
-
-    def say_what_was_read(self, data: dict[str, Any]) -> None:
-        self.read_as += [sentence for sentence, _ in self.modern.notes]
+    # -- the top ------------------------------------------------------------------------------------------------------
+    def check_top(self) -> None:
+        self.report.faults += schema.check_top(self.written)
+        if self.data.get("controller") is not None:
+            controller = self.report.filled(self.data["controller"], ("controller",))
+            self.data["controller"] = controller
+            if controller is not None:
+                self.report.faults += schema.check(schema.Controller, controller, ("controller",), "the controller")
         for key in schema.FOREIGN_TOP_KEYS:
-            if key in data:
-                self.notes.append(f"`{key}` is accepted and not used by composemagic")
+            if key in self.data:
+                self.report.remarks.append(f"`{key}` is accepted and not used by composemagic")
 
-    def all_notes(self, start: int) -> tuple[str, ...]:
-        casts = [note.sentence for note in self.findings.notes[start:] if " -> " in note.sentence]
-        rest = [note.sentence for note in self.findings.notes[start:] if " -> " not in note.sentence]
-        read_as = list(dict.fromkeys([*self.read_as, *casts]))
-        return tuple(([f"read as: {'; '.join(read_as)}"] if read_as else []) + rest + self.notes)
+    def items(self, what: str) -> list[_Item]:
+        """The document's components or workflows: what is no mapping, and what shares its id, is a mistake."""
+        key = f"{what}s"
+        found = self.data.get(key) or []
+        if not isinstance(found, list):
+            self.report.fault(f"`{key}` is a list or a mapping of ids", (key,))
+            return []
+        return self.listed(found, (key,), what)
+
+    def workflows(self) -> list[_Item]:
+        """The document's workflows, their settings filled; a document of a component alone has one that runs it."""
+        items = [_Item(self.with_filled(item, schema.Workflow), item.path) for item in self.items("workflow")]
+        if not items and ("component" in self.written or "components" in self.written):
+            items = [_Item({"jobs": [{}]}, ("workflows", 0))]
+        for item in items if len(items) > 1 else ():
+            if item.id is None:
+                self.report.fault("a workflow among several needs an `id`", item.path)
+        if items and not self.data.get("components") and not any(map(_has_inline, items)):
+            self.report.fault("the document has no component; add one under `component:`", ())
+        return items
+
+    def listed(self, found: list[Any], path: Path, what: str) -> list[_Item]:
+        items = []
+        for at, value in enumerate(found):
+            if isinstance(value, dict):
+                items.append(_Item(value, (*path, at)))
+            else:
+                self.report.fault(self.no_mapping(value, what), (*path, at))
+        self.check_ids(items, what)
+        return items
+
+    def no_mapping(self, value: Any, what: str) -> str:
+        sentence = f"{_article(what)} {what} is a mapping, this is {schema.kind(value)}"
+        return f"{sentence}; for several, write `{what}s:`" if isinstance(value, list) else sentence
+
+    def check_ids(self, items: Iterable[_Item], what: str) -> None:
+        first: dict[str, _Item] = {}
+        for item in items:
+            if item.id is None:
+                continue
+            other = first.setdefault(item.id, item)
+            if other is not item:
+                self.report.fault(f"two {what}s are called `{item.id}`", (*item.path, "id"))
+                self.report.fault(f"`{item.id}` is the id of this {what} as well", (*other.path, "id"))
 
     # -- workflows ----------------------------------------------------------------------------------------------------
-    def items(self, key: str, place: str) -> list[tuple[dict[str, Any], Path]]:
-        found = self.modern.data.get(key, [])
-        if not isinstance(found, list):
-            self.faults.append(Fault(f"`{key}` is a list or a mapping of ids", (key,)))
-            return []
-        for at, item in enumerate(found):
-            if not isinstance(item, dict):
-                self.faults.append(Fault(f"{place} is a mapping", (key, at)))
-        return [(item, (key, at)) for at, item in enumerate(found) if isinstance(item, dict)]
-
-    def all_jobs(self, workflows: list[tuple[dict[str, Any], Path]]) -> Iterator[Any]:
-        for workflow, _ in workflows:
-            yield from workflow.get("jobs") or ()
-
-    def plan(self, workflow: dict[str, Any], path: Path, components: list[tuple[dict[str, Any], Path]]) -> Plan | None:
-        is_flat = self.modern.origin((*path, "jobs", 0)) == self.modern.origin(path)
-        jobs_keys = schema.Job.model_fields if is_flat else ()
-        self.faults += schema.check(schema.Workflow, workflow, path, "a workflow", also=jobs_keys)
-        start = len(self.findings.notes)
-        jobs = workflow.get("jobs") or [{}]
-        if not isinstance(jobs, list):
+    def plan(self, item: _Item) -> Plan | None:
+        workflow, path = item.data, item.path
+        is_flat = self.is_flat(path, "jobs")
+        also = schema.Job.model_fields if is_flat else ()
+        self.check_both(item, "job")
+        self.report.faults += schema.check(schema.Workflow, workflow, path, "a workflow", also=also)
+        if not is_flat and workflow.get("input") not in (None, "${input}"):
+            self.report.fault("`input` stands on a job, not on a workflow that has jobs", (*path, "input"), in_key=True)
+        written = workflow.get("jobs")
+        if not isinstance(written, list):
             return None
+        jobs = self.listed([{} if job is None else job for job in written], (*path, "jobs"), "job")
         if len(jobs) > 1:
-            sentence = "a workflow of several jobs is not in this version of composemagic"
-            self.faults.append(Fault(sentence, (*path, "jobs", 1)))
-        ids = [str(job.get("id") or f"job-{at + 1}") if isinstance(job, dict) else "" for at, job in enumerate(jobs)]
-        planned = self.job(jobs[0], (*path, "jobs", 0), ids, components)
-        output = self.template(workflow.get("output"), (*path, "output"), (*_BASE, "jobs", "output"), ids)
+            self.report.fault(f"a workflow of several jobs {schema.NOT_YET}", jobs[1].path)
+        if not jobs:
+            return None
+        ids = [job.id or f"job-{at}" for at, job in enumerate(jobs, 1)]
+        planned = self.job(jobs[0], ids)
+        output = self.report.template(workflow.get("output"), (*path, "output"), (*_BASE, "jobs", "output"), jobs=ids)
         if planned is None:
             return None
-        title = workflow.get("title") or workflow.get("name") or workflow.get("id") or ""
-        name = str(workflow.get("id") or "workflow")
-        return Plan(
-            name, str(title), str(workflow.get("description") or ""), (planned,), output, self.all_notes(start), self.place
-        )
+        title = workflow.get("title") or workflow.get("name") or item.id or ""
+        description = str(workflow.get("description") or "")
+        return Plan(item.id or "workflow", str(title), description, (planned,), output, (), self.report.place)
 
-    def default(self, workflows: list[tuple[dict[str, Any], Path]], named: Mapping[str, Plan]) -> str | None:
-        if len(named) == 1:
-            return next(iter(named))
-        chosen = [workflow.get("id") for workflow, _ in workflows if workflow.get("default") is True]
-        return str(chosen[0]) if len(chosen) == 1 else None
+    def check_both(self, item: _Item, key: str) -> None:
+        if key in item.data and f"{key}s" in item.data:
+            self.report.fault(f"`{key}` and `{key}s` are both given; write one of them", (*item.path, key), in_key=True)
 
-    # -- jobs -----------------------------------------------------------------------------------------------------------
-    def job(
-        self, job: Any, path: Path, ids: list[str], components: list[tuple[dict[str, Any], Path]]
-    ) -> Job | None:
-        job = {} if job is None else job
-        if isinstance(job, dict) and job.get("type", "component") != "component":
-            sentence = f"the job type `{job['type']}` is not in this version of composemagic"
-            self.faults.append(Fault(sentence, (*path, "type")))
+    def is_flat(self, path: Path, key: str) -> bool:
+        """Whether the only job of a workflow, or action of a component, is written on it."""
+        modern = self.report.modern
+        return modern.origin((*path, key, 0)) == modern.origin(path)
+
+    # -- jobs ---------------------------------------------------------------------------------------------------------
+    def job(self, item: _Item, ids: list[str]) -> Job | None:
+        job, path = item.data, item.path
+        if job.get("type", "component") != "component":
+            self.report.fault(schema.no_job_type(job["type"]), (*path, "type"))
             return None
-        self.faults += schema.check(schema.Job, job, path, "a job")
-        if not isinstance(job, dict):
-            return None
-        given = self.template(job.get("input"), (*path, "input"), (*_BASE, "jobs"), ids)
-        output = self.template(job.get("output"), (*path, "output"), (*_BASE, "jobs", "output"), ids)
-        chosen = self.component_of(job, path, components)
-        action = self.action_of(job, path, *chosen) if chosen else None
+        self.report.faults += schema.check(schema.Job, job, path, "a job")
+        self.check_dependencies(item, ids)
+        given = self.report.template(job.get("input"), (*path, "input"), (*_BASE, "jobs"), jobs=ids)
+        output = self.report.template(job.get("output"), (*path, "output"), (*_BASE, "jobs", "output"), jobs=ids)
+        component = self.component_of(item)
+        action = self.action_of(item, component) if component else None
         return Job(ids[0], action, given, output) if action else None
 
-    def component_of(
-        self, job: dict[str, Any], path: Path, components: list[tuple[dict[str, Any], Path]]
-    ) -> tuple[dict[str, Any], Path] | None:
-        wanted = job.get("component")
-        if isinstance(wanted, dict):
-            return wanted, (*path, "component")
-        if isinstance(wanted, str) and wanted != "__default__":
-            return self.named_component(wanted, path, components)
-        if not components:
-            return None
-        chosen = [at for at, (component, _) in enumerate(components) if component.get("default") is True]
-        if len(components) > 1 and len(chosen) != 1:
-            known = ", ".join(f"`{component.get('id')}`" for component, _ in components)
-            self.faults.append(Fault(f"the job does not say which component it runs; there are {known}", path))
-            return None
-        at = chosen[0] if chosen else 0
-        self.used.add(at)
-        return components[at]
+    def check_dependencies(self, item: _Item, ids: list[str]) -> None:
+        written = item.data.get("depends_on")
+        groups = written if isinstance(written, list) else [] if written is None else [written]
+        for at, group in enumerate(groups):
+            path = (*item.path, "depends_on", at) if isinstance(written, list) else (*item.path, "depends_on")
+            if group == []:
+                self.report.fault("an empty group of `depends_on` waits for nothing", path)
+            for name in group if isinstance(group, list) else [group]:
+                if name == ids[0]:
+                    self.report.fault(f"the job `{name}` waits for itself", path)
+                elif name not in ids:
+                    self.report.fault(f"no job `{name}`{suggest(str(name), ids)}", path)
 
-    def named_component(
-        self, wanted: str, path: Path, components: list[tuple[dict[str, Any], Path]]
-    ) -> tuple[dict[str, Any], Path] | None:
-        for at, (component, place) in enumerate(components):
-            if component.get("id", "__component__") == wanted:
-                self.used.add(at)
-                return component, place
-        known = [str(component["id"]) for component, _ in components if "id" in component]
-        self.faults.append(Fault(f"no component `{wanted}`{suggest(wanted, known)}", (*path, "component")))
+    def component_of(self, job: _Item) -> _Checked | None:
+        wanted = job.data.get("component")
+        if isinstance(wanted, dict):
+            return self.component(_Item(wanted, (*job.path, "component")))
+        if wanted is not None and not isinstance(wanted, str):
+            self.report.fault(f"`component` is an id or a mapping, this is {schema.kind(wanted)}", (*job.path, "component"))
+            return None
+        if wanted in (None, "__default__"):
+            chosen = self.default_component(job)
+        else:
+            chosen = next((one for one in self.components if (one.item.id or "__component__") == wanted), None)
+            if chosen is None:
+                known = [one.item.id for one in self.components if one.item.id is not None]
+                self.report.fault(f"no component `{wanted}`{suggest(wanted, known)}", (*job.path, "component"))
+        if chosen is not None:
+            chosen.used = True
+        return chosen
+
+    def default_component(self, job: _Item) -> _Checked | None:
+        if len(self.components) < 2:
+            return self.components[0] if self.components else None
+        chosen = [one for one in self.components if one.item.is_default]
+        if len(chosen) == 1:
+            return chosen[0]
+        if any(one.item.data.get("default") not in (None, True, False) for one in self.components):
+            return None  # that mistake is drawn; this one may vanish with it
+        known = ", ".join(f"`{one.item.id}`" for one in self.components if one.item.id) or "several without an id"
+        self.report.fault(f"the job does not say which component it runs; there are {known}", job.path)
         return None
 
-    # -- components -----------------------------------------------------------------------------------------------------
-    def unused(self, component: dict[str, Any], path: Path) -> None:
-        self.notes.append(f"the component `{component.get('id', 'without id')}` is used by no job")
-        if isinstance(component.get("type"), str) and self.find_component(component["type"]):
-            self.check_component(component, path)
+    def action_of(self, job: _Item, component: _Checked) -> Action | None:
+        wanted, ids = job.data.get("action"), [action.id or "__action__" for action in component.actions]
+        if isinstance(wanted, str) and wanted != "__default__":
+            if wanted in ids:
+                return component.compiled[ids.index(wanted)]
+            self.report.fault(f"no action `{wanted}`{suggest(wanted, ids)}", (*job.path, "action"))
+            return None
+        if len(ids) < 2:
+            return component.compiled[0] if ids else None
+        chosen = [at for at, action in enumerate(component.actions) if action.is_default]
+        if len(chosen) == 1:
+            return component.compiled[chosen[0]]
+        name = component.item.id or component.item.data.get("type")
+        self.report.fault(f"component `{name}` has {len(ids)} actions and no default; say `action:`", job.path)
+        return None
 
-    def check_component(self, component: dict[str, Any], path: Path) -> type[Component] | None:
-        kind = component.get("type")
+    # -- components ---------------------------------------------------------------------------------------------------
+    def component(self, item: _Item) -> _Checked:
+        """Check a component and compile its actions, used or not."""
+        wanted = item.data.get("type")
+        item = _Item(self.with_filled(item, schema.Component), item.path)
+        written = item.data.get("actions")
+        if written is not None and not isinstance(written, list):
+            self.report.fault("`actions` is a list or a mapping of ids", (*item.path, "actions"))
+        actions = self.listed(written if isinstance(written, list) else [], (*item.path, "actions"), "action")
+        found = self.type_of(item, wanted)
+        if found is None:
+            return _Checked(item, actions, [None] * len(actions))
+        if written == []:
+            self.report.fault("a component needs an action", item.path)
+        self.check_component(item, actions, found)
+        settings = self.fields(item, tuple(schema.Component.model_fields), found)
+        instance = found()
+        return _Checked(item, actions, [self.action(each, item, settings, instance) for each in actions])
+
+    def type_of(self, item: _Item, written: Any) -> type[Component] | None:
+        kind = item.data.get("type")
+        if kind is None and written is not None:
+            return None  # its `${env.X}` cannot be filled, which is drawn
+        if kind is None:
+            self.report.fault("a component needs `type`, such as `type: http-client`", item.path)
+            return None
         if not isinstance(kind, str):
-            self.faults.append(Fault("a component needs `type`, such as `type: http-client`", path))
+            self.report.fault(f"`type` is text, such as `http-client`, this is {schema.kind(kind)}", (*item.path, "type"))
             return None
         found = self.find_component(kind)
         if found is None:
-            near = suggest(kind, self.known_types) or f"; here: {', '.join(f'`{name}`' for name in self.known_types)}"
-            self.faults.append(Fault(f"unknown component type `{kind}`{near}", (*path, "type")))
-            return None
-        place = f"{_article(kind)} {kind}"
-        own = {key: value for key, value in component.items() if key not in _COMPONENT_KEYS}
-        is_flat = self.modern.origin((*path, "actions", 0)) == self.modern.origin(path)
-        flat = (*found.action.model_fields, "output") if is_flat else ()
-        self.faults += schema.check(found.settings, own, path, f"{place} component", also=flat)
-        for at, action in enumerate(component["actions"]):
-            if isinstance(action, dict):
-                fields = {key: value for key, value in action.items() if key not in _ACTION_KEYS}
-                where = (*path, "actions", at)
-                self.faults += schema.check(found.action, fields, where, f"{place} action")
-                self.faults += [
-                    Fault(sentence, (*where, key) if key else where) for sentence, key in found.faults(own, action)
-                ]
-            else:
-                self.faults.append(Fault("an action is a mapping", (*path, "actions", at)))
+            self.report.fault(schema.no_component_type(kind, self.known_types), (*item.path, "type"))
         return found
 
-    def action_of(self, job: dict[str, Any], path: Path, component: dict[str, Any], place: Path) -> Action | None:
-        found = self.check_component(component, place)
-        actions = [action for action in component["actions"] if isinstance(action, dict)]
-        if found is None or not actions:
-            return None
-        at = self.choose(job.get("action"), actions, component, path)
-        if at is None:
-            return None
-        action, where = actions[at], (*place, "actions", at)
-        sources = (*_BASE, *found.sources, *(f"{source}[]" for source in found.sources))
+    def check_component(self, item: _Item, actions: list[_Item], found: type[Component]) -> None:
+        place = f"{_article(found.type)} {found.type}"
+        own, general = _split(item.data, schema.Component)
+        also = (*found.action.model_fields, "output") if self.is_flat(item.path, "actions") else ()
+        self.check_both(item, "action")
+        self.report.faults += schema.check(schema.Component, general, item.path, f"{place} component")
+        self.report.faults += schema.check(found.settings, own, item.path, f"{place} component", also=also)
+        for key in ("runtime", "max_concurrent_count"):
+            if item.data.get(key) not in (None, "native"):
+                self.report.remarks.append(f"`{key}` is accepted and not used by composemagic")
+        for action in actions:
+            fields, general = _split(action.data, schema.Action)
+            self.report.faults += schema.check(schema.Action, general, action.path, f"{place} action")
+            self.report.faults += schema.check(found.action, fields, action.path, f"{place} action")
+            for sentence, about in found.faults(own, action.data):
+                self.report.fault(sentence, (*action.path, about) if about else action.path)
+
+    def action(
+        self, item: _Item, component: _Item, settings: Mapping[str, Template], instance: Component
+    ) -> Action:
+        sources = (*_BASE, *instance.sources, *(f"{source}[]" for source in instance.sources))
         return Action(
-            id=str(action.get("id") or component.get("id") or component["type"]),
-            component=found(),
-            fields=self.fields(action, _ACTION_KEYS, where, found),
-            settings=self.fields(component, _COMPONENT_KEYS, place, found),
-            output=self.template(action.get("output"), (*where, "output"), sources, []),
-            path=where,
+            id=item.id or component.id or instance.type,
+            component=instance,
+            fields=self.fields(item, _ACTION_KEYS, type(instance)),
+            settings=settings,
+            output=self.report.template(item.data.get("output"), (*item.path, "output"), sources),
+            path=item.path,
         )
 
-    def choose(
-        self, wanted: Any, actions: list[dict[str, Any]], component: dict[str, Any], path: Path
-    ) -> int | None:
-        ids = [str(action.get("id", "")) for action in actions]
-        if isinstance(wanted, str) and wanted != "__default__":
-            if wanted in ids:
-                return ids.index(wanted)
-            self.faults.append(Fault(f"no action `{wanted}`{suggest(wanted, ids)}", (*path, "action")))
-            return None
-        chosen = [at for at, action in enumerate(actions) if action.get("default") is True]
-        if len(actions) > 1 and len(chosen) != 1:
-            name = component.get("id", component["type"])
-            self.faults.append(
-                Fault(f"component `{name}` has {len(actions)} actions and no default; say `action:`", path)
-            )
-            return None
-        return chosen[0] if chosen else 0
+    def fields(self, item: _Item, but: tuple[str, ...], found: type[Component]) -> dict[str, Template]:
+        """The compiled settings of a component or an action, by key."""
+        compiled = {}
+        for key, value in schema.without_extensions(item.data).items():
+            if key in but:
+                continue
+            spell = found.spellings.get(key)
+            template = self.report.template(value, (*item.path, key), _BASE, texts=key in found.text_fields, spell=spell)
+            if template is not None:
+                compiled[key] = template
+        return compiled
 
-    def fields(
-        self, data: dict[str, Any], but: tuple[str, ...], path: Path, found: type[Component]
-    ) -> dict[str, Template]:
-        own = schema.without_extensions(data)
-        return {
-            key: template
-            for key, value in own.items()
-            if key not in but
-            and (template := self.template(value, (*path, key), _BASE, [], texts=key in found.text_fields)) is not None
+    def with_filled(self, item: _Item, model: type[schema.Settings]) -> dict[str, Any]:
+        """A workflow or component whose plain settings - all but its templates - have their `${env.X}` filled."""
+        plain = [key for key in model.model_fields if key not in _PARTS and key in item.data]
+        now = {
+            key: self.report.filled(item.data[key], (*item.path, key), texts=key not in ("default", "private")) for key in plain
         }
+        return {**item.data, **now}
 
-    # -- templates ------------------------------------------------------------------------------------------------------
-    def template(
-        self, value: Any, path: Path, sources: Iterable[str], jobs: list[str], *, texts: bool = False
-    ) -> Template | None:
-        if value is None:
-            return None
-        quoted: Callable[[Path], bool] = lambda where: self.document.is_quoted(self.modern.origin(where))  # noqa: E731
-        template = compile_template(value, path, findings=self.findings, is_quoted=quoted, texts=texts)
-        for hole in template.holes:
-            self.look_at(hole, tuple(sources), jobs)
-        return template
-
-    def look_at(self, hole: Hole, sources: tuple[str, ...], jobs: list[str]) -> None:
-        reference = hole.reference
-        sentence = unknown_source(reference, sources)
-        if sentence:
-            self.flaw(hole, sentence)
-            return
-        first = next((segment.name for segment in reference.path[:1] if isinstance(segment, Name)), None)
-        if reference.source == "jobs" and first not in jobs and first != "__job__":
-            self.flaw(hole, f"no job `{first}`{suggest(first or '', jobs)}")
-        if reference.source == "context" and first not in _CONTEXT_FIELDS:
-            self.flaw(hole, f"`context` has no `{first}`{suggest(first or '', _CONTEXT_FIELDS)}")
-        if reference.source == "env" and first is None:
-            self.flaw(hole, "name the variable, as in `${env.OPENAI_API_KEY}`")
-
-    def flaw(self, hole: Hole, sentence: str) -> None:
-        reference = hole.reference
-        self.findings.flaws.append(Flaw(sentence, hole.path, reference.source_start, len(reference.key)))
+    def say_unused(self) -> None:
+        for one in self.components:
+            if not one.used:
+                name = f"`{one.item.id}`" if one.item.id else "without an id"
+                self.report.remarks.append(f"the component {name} is used by no job")
 
 
-def _passes_input(template: Template) -> bool:
-    """Whether a job's input is just `${input}`."""
-    if len(template.holes) != 1:
-        return False
-    reference = template.holes[0].reference
-    if reference.source != "input" or reference.path or reference.cast:
-        return False
-    marker = object()
-    return template.render({"input": marker}) is marker
+def _default(workflows: list[_Item], named: Mapping[str, Plan]) -> str | None:
+    if len(named) == 1:
+        return next(iter(named))
+    chosen = [item.id or "workflow" for item in workflows if item.is_default]
+    return chosen[0] if len(chosen) == 1 else None
 
 
-def _inline(job: Any) -> Any:
-    return job.get("component") if isinstance(job, dict) else None
+def _split(data: dict[str, Any], model: type[schema.Settings]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The keys that belong to the type of a component, and those that every component or action has."""
+    general = {key: value for key, value in data.items() if key in model.model_fields}
+    return {key: value for key, value in data.items() if key not in general}, general
+
+
+def _has_inline(workflow: _Item) -> bool:
+    jobs = workflow.data.get("jobs")
+    return isinstance(jobs, list) and any(isinstance(job, dict) and isinstance(job.get("component"), dict) for job in jobs)
 
 
 def _article(word: str) -> str:

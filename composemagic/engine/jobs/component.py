@@ -11,7 +11,7 @@ from composemagic.workflow.component import Action, Batch, Value
 from composemagic.workflow.load import Job
 
 if TYPE_CHECKING:
-    from composemagic.engine.run import JobContext
+    from composemagic.engine.context import JobContext
 
 __all__ = ["run_component"]
 
@@ -63,7 +63,7 @@ async def _map_chunks(
     """Each chunk through the action's `output`; what gives null is dropped. One scope serves the whole stream."""
     assert action.output is not None
     render = action.output.render
-    scope = context.scope({})
+    scope = await context.scope({})
     (source,) = sources
     key = f"{source}[]"
     seen: Any = None

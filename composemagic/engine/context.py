@@ -1,0 +1,109 @@
+"""What a component may ask of the run it acts in: its side of `workflow.component.Context`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from composemagic.engine.events import Answered, Notice
+from composemagic.engine.loop import call_on
+from composemagic.engine.stream import Stream
+from composemagic.language.casts import Uncollected
+from composemagic.language.template import Template
+from composemagic.workflow.component import LocalAddress
+from composemagic.workflow.load import Job
+
+if TYPE_CHECKING:
+    from composemagic.engine.run import Run
+
+__all__ = ["JobContext"]
+
+
+class JobContext:
+    """One job's view of its run: scopes and templates, notes to the user, what is shared, what is to be closed."""
+
+    def __init__(self, run: Run, job: Job) -> None:
+        self._run = run
+        self._job = job
+        self.run_id = run.id
+        self.transport = run.surroundings.transport
+        self._outside: dict[str, Any] = {
+            "input": run.input,
+            "env": run.surroundings.env,
+            "context": {"run_id": run.id},
+        }
+        self._scope: dict[str, Any] | None = None
+        self._open: list[AsyncGenerator[Any, None]] = []
+
+    def opened(self, source: AsyncGenerator[Any, None]) -> None:
+        """Close this when the run ends, however it ends: a connection must not wait for the garbage collector."""
+        self._open.append(source)
+
+    async def aclose(self) -> None:
+        """Close everything that was opened; what fails in closing spoils nothing."""
+        while self._open:
+            with contextlib.suppress(Exception):
+                await self._open.pop().aclose()
+
+    async def scope(self, more: Mapping[str, Any]) -> dict[str, Any]:
+        """The sources an action sees: its input, env, context, and `more`."""
+        if self._scope is None:
+            given = self._job.input
+            value = self._run.input if given is None else await self.render_outside(given, {"jobs": {}})
+            self._scope = {**self._outside, "input": value}
+        return {**self._scope, **more}
+
+    async def render(self, template: Template | None, more: Mapping[str, Any] | None = None) -> Any:
+        """Fill one of the action's templates; streams are collected where a value is wanted."""
+        if template is None:
+            return None
+        if template.constant:
+            return template.render({})
+        return await _render(template, await self.scope(more or {}))
+
+    async def render_outside(self, template: Template, more: Mapping[str, Any]) -> Any:
+        """Fill a template of the job or the workflow, whose `input` is the workflow's."""
+        return await _render(template, {**self._outside, **more})
+
+    def note(self, sentence: str) -> None:
+        """Tell the user something that is no error."""
+        self._run.say(Notice(sentence))
+
+    def answered_by(self, model: str, *, instead_of: str | None = None, local: bool = False) -> None:
+        """Say which model answered; the first word counts."""
+        run = self._run
+        if run.model is None:
+            run.model, run.is_local, run.instead_of = model, local, instead_of
+            run.say(Answered(model, local, instead_of))
+
+    def used(self, usage: Mapping[str, Any]) -> None:
+        """Keep the provider's token counts."""
+        self._run.usage = dict(usage)
+
+    def shared(self, key: object, make: Callable[[], Any]) -> Any:
+        """What all runs on this loop share; made on first use."""
+        return self._run.loop.shared(key, make)
+
+    @property
+    def wants_local(self) -> bool:
+        """Whether the run was asked to use the embedded model."""
+        return self._run.surroundings.local is not None
+
+    async def local_model(self) -> LocalAddress:
+        """Where the embedded model answers, started if need be."""
+        start = self._run.surroundings.local
+        assert start is not None
+        loop = asyncio.get_running_loop()
+        return await asyncio.to_thread(start, lambda line: call_on(loop, self.note, line))
+
+
+async def _render(template: Template, scope: Mapping[str, Any]) -> Any:
+    while True:
+        try:
+            return template.render(scope)
+        except Uncollected as wanted:
+            stream = wanted.stream
+            assert isinstance(stream, Stream)
+            await stream.collect()

@@ -1,0 +1,144 @@
+"""What is wrong with a text that is no YAML, in plain words: why it is refused, and which characters to underline."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import yaml
+
+from composemagic.errors import DocumentError, Mark, Mistake, Source
+
+__all__ = [
+    "DIRECTIVE_SENTENCE",
+    "ESCAPE",
+    "HALF",
+    "HALF_SENTENCE",
+    "MAX_BYTES",
+    "SURROGATE",
+    "TAG_SENTENCE",
+    "check_text",
+    "explain",
+    "token_end",
+]
+
+MAX_BYTES = 256 * 1024
+TAG_SENTENCE = "tags such as `!name` are not used here; for text, put quotes around it"
+DIRECTIVE_SENTENCE = "YAML directives (lines that start with `%`) are not used here; for text, put quotes around it"
+
+_FORBIDDEN = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+SURROGATE = re.compile(r"[\ud800-\udfff]")
+HALF = re.compile(r"\\(?:u|U0000)[dD][89a-fA-F][0-9a-fA-F]{2}")
+ESCAPE = re.compile(r"\\(?:u.{4}|U.{8}|.)", re.DOTALL)
+HALF_SENTENCE = "half of a surrogate pair is no character"
+_NO_CHARACTER = "this stands for no character"
+_TAB_SENTENCE = "a tab cannot indent YAML; use spaces"
+_QUOTE_SENTENCE = "the quote that starts here is not closed"
+_COLON_SENTENCE = "a `:` cannot stand here; put quotes around the text, or mend the indentation"
+
+# what the parser says (libyaml | pure), which of its two marks counts, how much is underlined, our words
+_SENTENCES: Iterable[tuple[str, bool, str, str]] = (
+    (r"directive|incompatible YAML", True, r".*\S", DIRECTIVE_SENTENCE),
+    (r"tab character", False, r".", _TAB_SENTENCE),
+    (r" tag\b|tag handle", True, r"\S*", TAG_SENTENCE),
+    (r"end of stream|document (?:indicator|separator)", True, r".", _QUOTE_SENTENCE),
+    (r"could not find expected ':'", True, r".*\S", "a `: ` is missing after this key"),
+    (r"mapping values are not allowed", False, r".", _COLON_SENTENCE),
+    (r"document start", False, r".*\S", "this cannot follow what stands before it"),
+    (r"entries are not allowed", False, r".", "a list item cannot start here; put its `-` on a new line"),
+    (r"mapping keys are not allowed", False, r".", "a `?` cannot stand here; put quotes around the text"),
+    (r"scanning an alias", True, r"\S*", "`*` begins an alias in YAML; for text, put quotes around it"),
+    (r"scanning an anchor", True, r"\S*", "`&` begins an anchor in YAML; for text, put quotes around it"),
+    (r"cannot start any token", False, r".", "`{char}` cannot begin a value; put quotes around it"),
+    (r"indicator equal to 0|found 0$", False, r".", "the indentation after `|` or `>` is a digit from 1 to 9"),
+    (r"comment or (?:a )?line break|chomping", False, r".*\S", "only a comment can follow `|` or `>` on its line"),
+    (r"node content", False, r".", "a value is missing before `{char}`"),
+)
+
+
+def check_text(source: Source) -> None:
+    """Refuse a text for its size or its characters. Raises DocumentError."""
+    text = source.text
+    if len(text) > MAX_BYTES or (not text.isascii() and len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES):
+        raise DocumentError([Mistake(f"{source.name} is larger than {MAX_BYTES // 1024} KiB")])
+    found = _FORBIDDEN.search(text)
+    if found:
+        code = ord(found[0])
+        sentence = HALF_SENTENCE if 0xD800 <= code < 0xE000 else f"the character U+{code:04X} cannot stand in YAML"
+        # such a character must not reach the user's terminal either
+        shown = Source(source.name, _FORBIDDEN.sub("\ufffd", text), source.first_line)
+        raise DocumentError([Mistake(sentence, Mark.between(shown, found.start(), found.end()))])
+
+
+def explain(error: Exception, text: str, opened: list[int], seen: int) -> tuple[str, int, int]:
+    """A sentence for what the parser raised, and what to underline."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        # the pure parser's chr() of an escape beyond U+10FFFF
+        found = re.compile(r"\\U(?!000|0010)[0-9a-fA-F]{8}").search(text, seen)
+        return (_NO_CHARACTER, *found.span()) if found else ("this is not YAML", seen, seen + 1)
+    said = f"{error.context or ''} {error.problem or ''}"
+    problem = error.problem_mark.index
+    context = error.context_mark.index if error.context_mark else problem
+    if "quoted scalar" in said and ("escape" in said or "hex" in said):
+        return _explain_escape(text, text.rfind("\\", 0, problem + 1))
+    return (
+        _explain_flow(said, text, opened, problem)
+        or _explain_by_table(said, text, problem, context)
+        or _explain_position(text, problem, in_list="collection" in said)
+    )
+
+
+def _explain_by_table(said: str, text: str, problem: int, context: int) -> tuple[str, int, int] | None:
+    for pattern, at_context, underline, sentence in _SENTENCES:
+        if re.search(pattern, said):
+            start = context if at_context else problem
+            char = text[start : start + 1]
+            found = re.compile(underline).match(text, start)
+            words = _TAB_SENTENCE if char == "\t" else sentence.format(char=char).replace("```", "a backtick")
+            return words, start, found.end() if found else start + 1
+    return None
+
+
+def _explain_escape(text: str, at: int) -> tuple[str, int, int]:
+    if half := HALF.match(text, at):
+        return HALF_SENTENCE, *half.span()
+    if text[at + 1 : at + 2] in ("x", "u", "U"):
+        found = re.compile(r"\\.[0-9a-fA-F]{0,8}").match(text, at)
+        return _NO_CHARACTER, at, found.end() if found else at + 2
+    written = text[at : at + 2]
+    return f"`{written}` means nothing in double quotes; write `\\\\` for a backslash, or use single quotes", at, at + 2
+
+
+def _explain_flow(said: str, text: str, opened: list[int], problem: int) -> tuple[str, int, int] | None:
+    """What is wrong between `[ ]` or `{ }`: it is not closed, or a comma is missing."""
+    if (
+        not opened
+        or not text.startswith(("[", "{"), opened[-1])
+        or not re.search(r"a flow (?:mapping|sequence|node)", said)
+    ):
+        return None
+    start, char = opened[-1], text[problem : problem + 1]
+    new_line = "\n" in text[start:problem]
+    if char == ":" and not new_line:
+        return _COLON_SENTENCE, problem, problem + 1
+    wrong = char in ("]", "}") and char != {"[": "]", "{": "}"}[text[start]]
+    if not char or wrong or char == ":" or text.startswith(("---", "..."), problem):
+        this = "list" if text[start] == "[" else "mapping"
+        return f"the {this} that starts here is not closed", start, start + 1
+    return None if "node" in said else ("a `,` is missing before this", problem, token_end(text, problem))
+
+
+def _explain_position(text: str, problem: int, *, in_list: bool) -> tuple[str, int, int]:
+    end = text.find("\n", problem)
+    end = len(text) if end < 0 else end
+    before = text[text.rfind("\n", 0, problem) + 1 : problem]
+    if before.strip() or text[problem : problem + 1] in ("]", "}", ","):
+        return "this cannot follow what stands before it", problem, end
+    if in_list:
+        return "this line does not continue the list above it; an item begins with `- `", problem, end
+    return "the indentation of this line fits no line above it", problem, end
+
+
+def token_end(text: str, start: int) -> int:
+    found = re.compile(r"[^\s,\[\]{}]+").match(text, start)
+    return found.end() if found else start + 1

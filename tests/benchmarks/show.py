@@ -1,0 +1,181 @@
+"""Ratio 1: what showing a stream costs in a live kernel, beside `with out: print` for every delta.
+
+    python -m tests.benchmarks.show [--rounds 5]
+
+Everything happens in one real kernel. Messages and bytes are those on iopub that a front end has to handle: comm messages,
+displays and updates, headers included. CPU is the kernel process's user + system time, all threads: of the cell, less
+that of the same workflow run silently, which leaves what showing costs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import Kernel, replay_server, started_kernel
+
+SEED = (Path(__file__).parent.parent / "data" / "seed.yml").read_text(encoding="utf-8")
+SHOWN = ("comm_open", "comm_msg", "comm_close", "display_data", "update_display_data", "stream", "execute_result")
+SIZE = 6
+
+SETUP = """
+%load_ext composemagic
+import os, time, ipywidgets
+from IPython.display import display
+from composemagic import load
+os.environ["OPENAI_API_KEY"] = "sk-benchmark"
+"""
+SILENT = (
+    "cpu = time.process_time(); run = load({yaml!r})(prompt='x'); print(time.process_time() - cpu, run.timing.deltas)"
+)
+PRINT = """
+out = ipywidgets.Output(); display(out)
+cpu = time.process_time()
+for number in range({count}):
+    with out:
+        print("the qu", end="")
+print("\\n", time.process_time() - cpu, {count})
+"""
+
+
+@dataclass
+class Cost:
+    """One stream: what a front end gets, in messages and bytes, and what the kernel spends, in CPU seconds."""
+
+    messages: int
+    size: int
+    cpu: float
+    seconds: float
+    text: str = ""
+
+
+def measured(kernel: Kernel, code: str) -> Cost:
+    """Run a cell and count what it sends until it is idle."""
+    before = _cpu(kernel)
+    begun = time.monotonic()
+    sent = kernel.submit(code)
+    messages, size, text = 0, 0, ""
+    for message in _until_idle(kernel, sent):
+        if message["msg_type"] in SHOWN:
+            messages += 1
+            parts = {key: message[key] for key in ("header", "parent_header", "metadata", "content")}
+            size += len(json.dumps(parts, ensure_ascii=False, default=str).encode())
+            text = message["content"].get("data", {}).get("text/plain", text)
+    seconds = time.monotonic() - begun
+    return Cost(messages, size, _cpu(kernel) - before, seconds, text)
+
+
+def _until_idle(kernel: Kernel, sent: str) -> Iterator[dict[str, Any]]:
+    while True:
+        message = kernel.client.get_iopub_msg(timeout=120)
+        yield message
+        is_mine = message["parent_header"].get("msg_id") == sent
+        if is_mine and message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
+            break
+    kernel.client.get_shell_msg(timeout=10)
+
+
+def _cpu(kernel: Kernel) -> float:
+    return float(kernel.execute("import time; print(time.process_time())").streams["stdout"])
+
+
+def _print_cpu(kernel: Kernel, code: str) -> float:
+    """CPU seconds that a cell printed first, per delta, which it printed second."""
+    seconds, deltas = kernel.execute(code, timeout=300).streams["stdout"].split()[-2:]
+    return float(seconds) / float(deltas)
+
+
+def _yaml(base: str, knobs: str) -> str:
+    return SEED.replace("https://api.openai.com/v1", f"{base}/{knobs},size={SIZE}/v1")
+
+
+@dataclass
+class Rounds:
+    """One kind of stream, shown and run silently in turns, so that a change of the machine's speed meets both."""
+
+    name: str
+    knobs: str
+    count: int
+    shown: list[Cost]
+    silent: list[Cost]
+
+    def once(self, kernel: Kernel, base: str) -> None:
+        """One more round."""
+        yaml = _yaml(base, self.knobs)
+        self.shown.append(measured(kernel, f"%%compose -i prompt=x\n{yaml}"))
+        self.silent.append(measured(kernel, SILENT.format(yaml=yaml)))
+
+    def of_shown(self, name: str) -> float:
+        """The median of a figure of the streams that were shown."""
+        return statistics.median(getattr(cost, name) for cost in self.shown)
+
+    @property
+    def showing(self) -> float:
+        """The median of the CPU seconds for showing, a delta."""
+        pairs = zip(self.shown, self.silent, strict=True)
+        return max(0.0, statistics.median(shown.cpu - silent.cpu for shown, silent in pairs)) / self.count
+
+
+class Report:
+    """Lines of figures, and whether all were within their limits."""
+
+    def __init__(self) -> None:
+        self.is_good = True
+
+    def line(self, name: str, value: float, limit: float) -> None:
+        """Print one figure beside its limit."""
+        good = value <= limit
+        self.is_good &= good
+        print(f"  {name:<58} {value:>10.2f}   limit {limit:>10.2f}   {'ok' if good else 'TOO MUCH'}")
+
+
+def run(rounds: int) -> bool:
+    """Measure everything; whether all figures are within their limits."""
+    report = Report()
+    fast = Rounds("2,000 deltas at full speed", "n=2000", 2000, [], [])
+    more = Rounds("4,000 deltas at full speed", "n=4000", 4000, [], [])
+    paced = Rounds("2,000 deltas, one every 2 ms", "n=2000,delay=2", 2000, [], [])
+    with replay_server() as base, started_kernel() as kernel:
+        assert kernel.execute(SETUP).status == "ok"
+        Rounds("", "n=50", 50, [], []).once(kernel, base)  # warm
+        printing = []
+        for _ in range(rounds):
+            printing.append(_print_cpu(kernel, PRINT.format(count=2000)))
+            for kind in (fast, more, paced):
+                kind.once(kernel, base)
+    print(f"with out: print: {statistics.median(printing) * 1e6:.1f} µs of CPU a delta")
+    for kind in (fast, more, paced):
+        _tell(report, kind, statistics.median(printing))
+    print("twice the deltas, at full speed")
+    for name, words in (("messages", "messages"), ("size", "bytes"), ("cpu", "CPU")):
+        pairs = zip(more.shown, fast.shown, strict=True)
+        report.line(words, statistics.median(getattr(two, name) / getattr(one, name) for two, one in pairs), 2)
+    return report.is_good
+
+
+def _tell(report: Report, kind: Rounds, printing: float) -> None:
+    messages, size, seconds = (kind.of_shown(name) for name in ("messages", "size", "seconds"))
+    text = SIZE * kind.count
+    print(
+        f"{kind.name}: {seconds:.2f} s, {messages:g} messages, {size:g} bytes for {text} of text; "
+        f"{kind.of_shown('cpu') / kind.count * 1e6:.1f} µs of CPU a delta, {kind.showing * 1e6:.1f} of them for showing"
+    )
+    report.line("messages", messages, 20 + 30 * seconds)
+    if "full" in kind.name:
+        report.line("bytes / text", size / text, 8)
+    else:
+        report.line("bytes a second", size / seconds, 200_000)
+    report.line("20 x CPU for showing / CPU of `with out: print`", 20 * kind.showing / printing, 1)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    sys.exit(0 if run(parser.parse_args().rounds) else 1)

@@ -1,0 +1,156 @@
+"""Workflow -> what it asks for, and what is wrong with an answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from composemagic.errors import InputError
+from composemagic.language.expression import Cast
+from composemagic.language.template import compile_template
+from composemagic.workflow.inputs import Input, check_values, infer
+
+
+def asked(*values: Any) -> list[Input]:
+    return list(infer(compile_template(value) for value in values))
+
+
+def one(value: Any) -> Input:
+    (found,) = asked(value)
+    return found
+
+
+TYPES: list[tuple[str, dict[str, Any]]] = [
+    ("${input.x}", {"type": "string", "required": True}),
+    ("${input.x as text}", {"type": "text", "required": True}),
+    ("${input.x as int}", {"type": "integer"}),
+    ("${input.x as float}", {"type": "number"}),
+    ("${input.x as bool}", {"type": "boolean"}),
+    ("${input.x as str}", {"type": "string"}),
+    ("${input.x as integer[]}", {"type": "integer", "is_list": True}),
+    ("${input.x as select/a,b}", {"type": "select", "options": ("a", "b")}),
+    ("${input.x as object/a,b}", {"type": "object", "options": ()}),
+    ("${input.x as slider/0,2,0.1 | 0.7}", {"type": "slider", "bounds": (0.0, 2.0, 0.1), "default": 0.7}),
+    ("${input.x as stream/text}", {"type": "stream"}),
+    ("${input.x as sse-text}", {"type": "stream"}),
+    # defaults, in the type of the cast, or the type YAML gives them
+    ("${input.x | hi}", {"type": "string", "default": "hi", "required": False}),
+    ("${input.x | 5}", {"type": "integer", "default": 5}),
+    ("${input.x | 0.7}", {"type": "number", "default": 0.7}),
+    ("${input.x | true}", {"type": "boolean", "default": True}),
+    ("${input.x | null}", {"type": "string", "default": None, "has_default": True, "required": False}),
+    ('${input.x | "5"}', {"type": "string", "default": "5"}),
+    ("${input.x as number | 1}", {"type": "number", "default": 1.0}),
+    ("${input.x as boolean | yes}", {"type": "boolean", "default": True}),
+    ("${input.x as text | null}", {"type": "text", "default": None, "has_default": True, "required": False}),
+    ('${input.x as json | {"a": 1}}', {"type": "json", "default": {"a": 1}}),
+    ("${input.x as integer[] | [1, 2]}", {"default": [1, 2]}),
+    ("${input.x | ${env.Y}}", {"type": "string", "default": None, "has_default": False, "required": False}),
+    ("${input.x as integer | five}", {"has_default": False}),
+    # notes
+    ("${input.x @(title A B) @(description what it is)}", {"label": "A B", "description": "what it is"}),
+    ("${input.x @(label A)}", {"label": "A", "description": None}),
+    # spreads are lists
+    (["...${input.x}"], {"type": "list", "required": True}),  # type: ignore[list-item]
+    (["...${input.x | []}"], {"type": "list", "default": [], "required": False}),  # type: ignore[list-item]
+]
+
+
+@pytest.mark.parametrize(("value", "wanted"), TYPES, ids=[str(row[0]) for row in TYPES])
+def test_what_an_input_is(value: Any, wanted: dict[str, Any]) -> None:
+    found = one(value)
+    assert found.name == "x"
+    assert {key: getattr(found, key) for key in wanted} == wanted
+
+
+NAMES: list[tuple[Any, list[str]]] = [
+    ({"b": "${input.b}", "a": ["${input.a}"]}, ["b", "a"]),
+    ("${input.a.b} ${input.l[0].x} ${input.u[*].n}", ["a.b", "l[0].x", "u[*].n"]),
+    ("${input.a} ${input.a}", ["a"]),
+    ("${input.a | ${input.b | ${input.c}}}", ["a", "b", "c"]),
+    ("${input}", [""]),
+    (["${input}", "${input.x}"], ["", "x"]),
+    (["${input.x}", "${input}"], ["x"]),
+    ("${result.x} ${env.Y} ${response[].z}", []),
+    ("no holes", []),
+]
+
+
+@pytest.mark.parametrize(("value", "names"), NAMES, ids=[str(row[0]) for row in NAMES])
+def test_names_in_the_order_written(value: Any, names: list[str]) -> None:
+    assert [found.name for found in asked(value)] == names
+
+
+def test_the_richest_occurrence_counts() -> None:
+    found = one("${input.x} ${input.x as number | 3 @(title T)} ${input.x @(description D)}")
+    assert (found.type, found.default, found.label, found.description) == ("number", 3.0, "T", "D")
+
+
+@pytest.mark.parametrize(
+    ("text", "required"),
+    [
+        ("${input.x}", True),
+        ("${input.x | 1}", False),
+        ("${input.x} ${input.x | 1}", False),
+        ("${input.x | 1} ${input.x as text}", False),
+        ("${input.y | ${input.x}}", False),
+        ("${input.y | ${input.x}} ${input.x}", True),
+    ],
+)
+def test_required_is_what_no_occurrence_has_a_default_for(text: str, required: bool) -> None:
+    assert {found.name: found.required for found in asked(text)}["x"] is required
+
+
+def test_a_whole_input_is_never_required() -> None:
+    assert one("${input}").required is False
+
+
+PROBLEMS: list[tuple[str, Any, str | None]] = [
+    ("${input.x}", "a", None),
+    ("${input.x}", None, "`x` is missing"),
+    ("${input.x}", "", "`x` is missing"),
+    ("${input.x}", 0, None),
+    ("${input.x}", False, None),
+    ("${input.x | a}", None, None),
+    ("${input.x | a}", "", None),
+    ("${input.x as integer | 3}", "", None),
+    ("${input.x as integer | 3}", None, None),
+    ("${input.x as integer}", "3", None),
+    ("${input.x as integer}", "three", '`x`: "three" is no integer'),
+    ("${input.x as boolean}", "maybe", '`x`: "maybe" is no boolean'),
+    ("${input.x as select/a,b}", "c", "`x`: `c` is not offered (a, b)"),
+    ("${input.x as slider/0,1}", 2, "`x`: 2 is not between 0 and 1"),
+    ("${input.x as json}", "[", '`x`: "[" is no JSON (Expecting value: line 1 column 2 (char 1))'),
+]
+
+
+@pytest.mark.parametrize(("text", "value", "problem"), PROBLEMS)
+def test_what_is_wrong_with_an_answer(text: str, value: Any, problem: str | None) -> None:
+    assert one(text).problem(value) == problem
+
+
+def test_all_problems_at_once() -> None:
+    inputs = asked("${input.a} ${input.b as integer} ${input.c.d} ${input.e | 1}")
+    check_values(inputs, {"a": "x", "b": 3, "c": {"d": 1}})
+    check_values(inputs, {"a": "x", "b": 3, "c.d": 1})
+    with pytest.raises(InputError) as caught:
+        check_values(inputs, {"b": "x", "c": 3}, hint="Give it with -i")
+    assert caught.value.problems == {"a": "`a` is missing", "b": '`b`: "x" is no integer', "c.d": "`c.d` is missing"}
+    assert str(caught.value).endswith("`c.d` is missing. Give it with -i")
+
+
+@pytest.mark.parametrize("text", ["${input.l[0].x}", "${input.l[*].x}", '${input["a b"]}', "${input.l[0:1]}"])
+def test_an_answer_is_found_where_the_path_leads(text: str) -> None:
+    check_values(asked(text), {"l": [{"x": 1}], "a b": 2})
+    with pytest.raises(InputError, match="is missing"):
+        check_values(asked(text), {"l": 3})
+
+
+def test_a_whole_input_is_what_is_given() -> None:
+    check_values(asked("${input}"), {})
+    check_values(asked("${input}"), {"anything": 1})
+
+
+def test_inputs_compare_by_what_a_face_shows() -> None:
+    assert Input("x", cast=Cast("text", start=1)) == Input("x", cast=Cast("text", start=2))

@@ -1,0 +1,131 @@
+"""tests/data/language.jsonl: every row that this version can run, met exactly or as language_decisions.json says."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from composemagic.errors import DocumentError
+from tests import conformance
+
+DATA = Path(__file__).parent / "data"
+DECISIONS = json.loads((DATA / "language_decisions.json").read_text("utf-8"))
+ROWS = [conformance.with_decision(row, DECISIONS) for row in conformance.read_rows(DATA / "language.jsonl")]
+
+# not met yet, each with what it waits for
+WAITING = {
+    "w-sse-raw": "http-client gives the chunks of a stream without `stream_format` as text, the peer as bytes",
+    "w-sse-in-dict-unfrag": "the engine does not read `stream_fragmented` yet",
+}
+
+
+def needs_later(row: dict[str, Any]) -> bool:
+    """Whether the loader says, without running anything, that a row is for a later version."""
+    try:
+        if row["kind"] == "workflow":
+            if conformance.OTHER_FACES & row.keys():
+                return True
+            conformance.load_row({**row, "yaml": row["yaml"].replace("{{ECHO}}", "http://127.0.0.1:1")}, row.get("workflow"))
+        else:
+            conformance.RENDERERS[row["kind"]](row)
+    except conformance.LeftError:
+        return True
+    except Exception:  # whatever else is wrong with a row, its own test says it
+        return False
+    return False
+
+
+IN_SCOPE = [row for row in ROWS if not needs_later(row)]
+
+
+@pytest.mark.parametrize("row", IN_SCOPE, ids=lambda row: row["id"])
+def test_row(row: dict[str, Any]) -> None:
+    failures = conformance.check("language", row)
+    if row["id"] in WAITING:
+        assert failures, f"{row['id']} is met now: take it out of WAITING"
+        return
+    assert not failures, "\n".join(map(str, failures))
+
+
+def test_the_scope_does_not_shrink() -> None:
+    """More rows come into scope with every version; a row that falls out of it fails here."""
+    counts = Counter(row["kind"] for row in IN_SCOPE)
+    least = {"render": 148, "schema": 52, "workflow": 69}
+    assert {kind: count for kind, count in counts.items() if count < least[kind]} == {}
+
+
+def test_every_row_is_known() -> None:
+    assert len(ROWS) == 419
+    assert {row["kind"] for row in ROWS} == set(conformance.RENDERERS)
+    assert {row["id"] for row in ROWS} >= set(DECISIONS) | set(conformance.DEVIATIONS) | set(WAITING)
+
+
+ROW = {"id": "r", "kind": "render", "template": "${input.n as integer}", "sources": {"input": {"n": "7"}}}
+
+
+@pytest.mark.parametrize(
+    ("row", "failing"),
+    [
+        ({"expected": 7}, False),
+        ({"expected": 8}, True),
+        ({"expected": "7"}, True),
+        ({"expected": True, "sources": {"input": {"n": 1}}}, True),
+        ({"error": {"message": "x"}}, True),
+        ({"error": {"message": "x"}, "sources": {"input": {"n": "x"}}}, False),
+        ({"error": {"message": "x", "stage": "load"}, "sources": {"input": {"n": "x"}}}, True),
+        ({"error": {"message": "x", "stage": "run"}, "template": "${"}, False),
+        ({"expected": {"$stream": ["a"]}, "template": "${s}", "sources": {"s": {"$stream": ["a", None]}}}, False),
+        ({"expected": {"$stream": ["b"]}, "template": "${s}", "sources": {"s": {"$stream": ["a"]}}}, True),
+        ({"expected": "ab!", "template": "${s}!", "sources": {"s": {"$stream": ["a", "b"]}}}, False),
+        ({"expected": {"$bytes": "YQ=="}, "template": "${b}", "sources": {"b": {"$bytes": "YQ=="}}}, False),
+        ({"expected": {"$float": "nan"}, "template": "${f}", "sources": {"f": {"$float": "nan"}}}, False),
+    ],
+)
+def test_the_runner_sees_what_is_wrong(row: dict[str, Any], failing: bool) -> None:
+    assert bool(conformance.check("language", {**ROW, **row})) is failing
+
+
+@pytest.mark.parametrize(
+    ("ours", "row", "becomes"),
+    [
+        ("error at load: x", {"expected": 1}, {"error": {"message": "error at load: x", "stage": "load"}}),
+        (
+            "error (as the row)",
+            {"error": {"stage": "schema"}},
+            {"error": {"message": "error (as the row)", "stage": "schema"}},
+        ),
+        ("error (as the row)", {"error": {}}, {"error": {"message": "error (as the row)", "stage": "stream"}}),
+        ({"a": 1}, {"error": {"stage": "load"}}, {"expected": {"a": 1}}),
+    ],
+)
+def test_decisions_win(ours: object, row: dict[str, Any], becomes: dict[str, Any]) -> None:
+    assert conformance.with_decision({"id": "r", **row}, {"r": {"ours": ours}}) == {"id": "r", **becomes}
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    later = {"id": "later", "kind": "render", "template": {"+": ["a"]}, "sources": {}, "expected": "a"}
+    good, bad = {**ROW, "id": "good", "expected": 7}, {**ROW, "id": "bad", "expected": 8}
+    other = {"id": "other", "kind": "schema", "yaml": "{}", "expected": {"x": {}}}
+    table, decisions = tmp_path / "rows.jsonl", tmp_path / "decisions.json"
+    table.write_text("\n".join(map(json.dumps, [later, good, bad, other])))
+    decisions.write_text("{}")
+    assert conformance.main(["language", str(table), "--decisions", str(decisions), "--kinds", "render"]) == 1
+    out = capsys.readouterr().out.splitlines()
+    assert out[0] == "FAILED bad"
+    assert out[-2:] == ["1 left: they need what is not in this version", "1 passed, 1 failed"]
+    decisions.write_text(json.dumps({"bad": {"ours": 7}}))
+    assert conformance.main(["language", str(table), "--decisions", str(decisions), "--kinds", "render"]) == 0
+    with pytest.raises(SystemExit) as exit_:
+        conformance.main(["language", str(tmp_path / "none.jsonl")])
+    assert exit_.value.code == 2
+
+
+def test_what_is_left_says_so_in_the_loaders_own_words() -> None:
+    with pytest.raises(conformance.LeftError, match="is not in this version of composemagic"):
+        conformance.check("language", {**ROW, "template": {"?": []}, "expected": None})
+    with pytest.raises(DocumentError, match="the job type `delay` is not in this version of composemagic"):
+        conformance.load("workflow: {job: {type: delay, duration: 1s}}\ncomponent: {type: echo}\n")

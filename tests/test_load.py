@@ -1,0 +1,416 @@
+"""YAML -> a checked workflow, or all its mistakes as they are drawn. tests/data/mistakes.txt has the mistakes."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import composemagic
+from composemagic import components
+from composemagic.components.echo import Echo
+from composemagic.errors import DocumentError, UsageError
+from composemagic.workflow.component import Settings
+from composemagic.workflow.load import Loaded
+from composemagic.workflow.load import load as load_document
+
+DATA = Path(__file__).parent / "data"
+SEED = (DATA / "seed.yml").read_text("utf-8")
+
+
+def load(text: str, **more: Any) -> Loaded:
+    return load_document(text, components.find, known_types=components.known(), name="this text", **more)
+
+
+# ── mistakes ──
+
+
+def mistakes() -> dict[str, list[str]]:
+    """The table: `# name`, the document, `----`, what is drawn, `====`."""
+    blocks = (DATA / "mistakes.txt").read_text("utf-8").split("\n====\n")
+    found = (block.strip("\n").partition("\n") for block in blocks if block.strip())
+    return {head.removeprefix("# "): body.split("\n----\n") for head, _, body in found}
+
+
+MISTAKES = mistakes()
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes_are_drawn(name: str) -> None:
+    text, drawn = MISTAKES[name]
+    with pytest.raises(DocumentError) as caught:
+        composemagic.load(text + "\n")
+    assert str(caught.value) == drawn
+
+
+def test_the_table_of_mistakes_is_all_there() -> None:
+    assert len(MISTAKES) >= 75
+    assert all(len(parts) == 2 and parts[1].startswith("compose: ") for parts in MISTAKES.values())
+
+
+def test_a_mistake_is_drawn_at_its_line_of_the_cell() -> None:
+    with pytest.raises(DocumentError) as caught:
+        load("component: {type: ecco}", first_line=2)
+    assert "\n   2 | component: {type: ecco}" in str(caught.value)
+
+
+def test_one_mistake_is_said_once_however_many_workflows_meet_it() -> None:
+    text = "workflows: [{id: a}, {id: b}]\ncomponent: {type: echo, text: '${inptu}'}\n"
+    with pytest.raises(DocumentError, match=r"^compose: 1 mistake in"):
+        load(text)
+
+
+# ── the seed and its usual changes ──
+
+
+def asked(text: str) -> dict[str, Any]:
+    """The inputs by name: their type, and their default where they have one."""
+    workflow = composemagic.load(text)
+    return {one.name: (one.type, one.default) if one.has_default else one.type for one in workflow.inputs}
+
+
+USUAL = {"prompt": "text", "temperature": ("number", 0.7)}
+HISTORY = "      - role: user\n"
+CHANGES: dict[str, tuple[list[tuple[str, str]], dict[str, Any]]] = {
+    "as it stands": ([], USUAL),
+    "another model": ([("gpt-4o\n    messages", "gpt-4o-mini\n    messages")], USUAL),
+    "a model that is asked for": (
+        [("model: gpt-4o\n", "model: ${input.model as select/gpt-4o,gpt-4o-mini | gpt-4o}\n")],
+        {"model": ("select", "gpt-4o"), **USUAL},
+    ),
+    "a system message": (
+        [(HISTORY, "      - role: system\n        content: ${input.system | You are a helpful assistant.}\n" + HISTORY)],
+        {"system": ("string", "You are a helpful assistant."), **USUAL},
+    ),
+    "max_tokens": (
+        [("    streaming", "    max_tokens: ${input.max_tokens as number | 1000}\n    streaming")],
+        {**USUAL, "max_tokens": ("number", 1000.0)},
+    ),
+    "history": ([(HISTORY, "      - ...${input.history}\n" + HISTORY)], {"history": "list", **USUAL}),
+    "history with a default": (
+        [(HISTORY, "      - ...${input.history as list | []}\n" + HISTORY)],
+        {"history": ("list", []), **USUAL},
+    ),
+    "history with a default and no cast": (
+        [(HISTORY, "      - ...${input.history | []}\n" + HISTORY)],
+        {"history": ("list", []), **USUAL},
+    ),
+    "stream": ([("streaming: true", "stream: true")], USUAL),
+    "today's cast": ([("text;sse-text", "stream/text")], USUAL),
+    "a JSON stream": ([("text;sse-text", "text;sse-json")], USUAL),
+    "today's JSON stream": ([("text;sse-text", "stream/json")], USUAL),
+    "no streaming": (
+        [
+            ("    streaming: true\n  stream_format: json\n", ""),
+            ("response[].choices[0].delta", "response.choices[0].message"),
+            ("output as text;sse-text", "output as text"),
+        ],
+        USUAL,
+    ),
+    "without a controller": ([(SEED[: SEED.index("workflow:")], "")], USUAL),
+    "without a workflow": ([(SEED[SEED.index("workflow:") : SEED.index("component:")], "")], USUAL),
+    "a local server": ([("https://api.openai.com/v1", "http://127.0.0.1:11434/v1")], USUAL),
+    "an address from the environment": ([("https://api.openai.com/v1", "${env.OPENAI_BASE_URL | https://api.openai.com/v1}")], USUAL),
+    "ports from the environment": ([("port: 8080", "port: ${env.CM_NO_SUCH_PORT | 8080}")], USUAL),
+    "CRLF": ([("\n", "\r\n")], USUAL),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_the_seed_and_its_usual_changes_load(name: str) -> None:
+    changes, inputs = CHANGES[name]
+    text = SEED
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    assert asked(text) == inputs
+
+
+def test_the_seed_says_what_was_read() -> None:
+    assert composemagic.load(SEED).notes == (
+        "read as: flat `controller` -> `controller.adapter`; an action's fields on the component -> `action`; "
+        "`streaming: true` -> `stream: true`; a job's fields on the workflow -> `job`; "
+        "`as text;sse-text` -> `as stream/text`",
+    )
+
+
+TODAY = """\
+controller:
+  adapter:
+    type: http-server
+    port: 8080
+    base_path: /api
+  webui:
+    driver: gradio
+    port: 8081
+workflow:
+  title: Chat with OpenAI GPT-4o
+  job:
+    component: chat
+    input: ${input}
+    output: ${output as stream/text}
+component:
+  id: chat
+  type: http-client
+  base_url: https://api.openai.com/v1
+  headers:
+    Authorization: Bearer ${env.OPENAI_API_KEY}
+    Content-Type: application/json
+  action:
+    path: /chat/completions
+    body:
+      model: gpt-4o
+      messages:
+        - role: user
+          content: ${input.prompt as text}
+      temperature: ${input.temperature as number | 0.7}
+      stream: true
+    stream_format: json
+    output: ${response[].choices[0].delta.content}
+"""
+
+
+def test_todays_spelling_loads_without_a_note() -> None:
+    workflow = composemagic.load(TODAY)
+    assert (asked(TODAY), workflow.notes, workflow.title) == (USUAL, (), "Chat with OpenAI GPT-4o")
+    assert load(TODAY).plan().variables[0].reference.path_text == "OPENAI_API_KEY"
+
+
+def test_the_seed_becomes_the_same_as_todays_spelling() -> None:
+    env = {"OPENAI_API_KEY": "k"}
+    values = {"input": {"prompt": "Hi"}, "env": env}
+    both = [load(text).plan().jobs[0].action for text in (SEED, TODAY)]
+    bodies = [action.fields["body"].render(values) for action in both]
+    assert bodies[0] == bodies[1] == {
+        "model": "gpt-4o", "messages": [{"role": "user", "content": "Hi"}], "temperature": 0.7, "stream": True,
+    }  # fmt: skip
+    headers = [{**action.settings, **action.fields}["headers"].render(values) for action in both]
+    assert headers[0] == headers[1] == {"Authorization": "Bearer k", "Content-Type": "application/json"}
+
+
+def test_history_is_spread_before_the_prompt() -> None:
+    text = SEED.replace(HISTORY, "      - ...${input.history}\n" + HISTORY)
+    body = load(text).plan().jobs[0].action.fields["body"]
+    history = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    messages = body.render({"input": {"prompt": "c", "history": history}})["messages"]
+    assert messages == [*history, {"role": "user", "content": "c"}]
+    assert len(body.render({"input": {"prompt": "c"}})["messages"]) == 1
+
+
+# ── what loads ──
+
+LOADS: dict[str, str] = {
+    "a component": "component: {type: echo}",
+    "an empty workflow": "workflow:\ncomponent: {type: echo}",
+    "an empty job": "workflow: {job: }\ncomponent: {type: echo}",
+    "no jobs": "workflow: {jobs: []}\ncomponent: {type: echo}",
+    "null jobs": "workflow: {jobs: }\ncomponent: {type: echo}",
+    "an empty action": "component: {type: echo, action: }",
+    "an empty controller": "controller:\ncomponent: {type: echo}",
+    "empty workflows": "workflows:\ncomponent: {type: echo}",
+    "x- keys everywhere": "x-a: 1\nworkflow: {x-b: 1, job: {x-c: 1}}\ncomponent: {type: echo, x-d: '${', action: {x-e: 1}}\ncontroller: {x-f: 1, webui: {x-g: 1}}",
+    "the only component by its name": "workflow: {job: {component: __component__}}\ncomponent: {type: echo}",
+    "the default by its name": "workflow: {job: {component: __default__, action: __default__}}\ncomponent: {type: echo}",
+    "the only job by its name": "workflow: {job: {}, output: '${jobs.__job__.output} ${jobs.job-1.output}'}\ncomponent: {type: echo}",
+    "a default among several": "components: [{id: a, type: echo}, {id: b, type: echo, default: true}]",
+    "everything as mappings": "workflows: {w: {jobs: {j: {component: c, action: a}}}}\ncomponents: {c: {type: echo, actions: {a: {text: x}}}}",
+    "the workflow passes its input on": "workflow: {input: '${input}', job: {}}\ncomponent: {type: echo}",
+    "a template where one of a few words stands": "component: {type: http-client, endpoint: 'http://127.0.0.1:1', stream_format: '${input.f | json}'}",
+    "an inline component": "workflow: {job: {component: {type: echo, text: hi}}}",
+    "no dependencies": "workflow: {job: {depends_on: []}}\ncomponent: {type: echo}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOADS)
+def test_what_loads(name: str) -> None:
+    workflow = composemagic.load(LOADS[name] + "\n")
+    if "http-client" not in LOADS[name]:
+        assert workflow.run(prompt="hi").status == "done"
+
+
+@pytest.mark.parametrize("text", ["{}", "controller: {type: http-server}", "workflows: []", "x-a: 1"])
+def test_a_document_without_a_workflow_loads_and_has_none(text: str) -> None:
+    assert load(text + "\n").plans == {}
+    with pytest.raises(UsageError, match="there is no workflow in this document"):
+        composemagic.load(text + "\n")
+
+
+SEVERAL = "workflows: [{id: chat, job: {}}, {id: sum, title: Sum, job: {}}]\ncomponent: {type: echo}\n"
+
+
+def test_a_workflow_is_chosen_by_its_id() -> None:
+    assert composemagic.load(SEVERAL, "sum").title == "Sum"
+    assert load(SEVERAL.replace("title: Sum", "default: true")).plan().id == "sum"
+    for name, sentence in {
+        None: "which workflow? There are `chat`, `sum`",
+        "caht": "no workflow `caht`; did you mean `chat`?; there is `chat`, `sum`",
+    }.items():
+        with pytest.raises(UsageError) as caught:
+            load(SEVERAL).plan(name)
+        assert caught.value.args == (sentence,)
+
+
+def test_the_environment_fills_what_is_needed_now() -> None:
+    text = (
+        "controller: {adapter: {type: http-server, port: '${env.PORT}', base_path: '/${env.BASE | api}'}}\n"
+        "workflow: {title: 'Chat with ${env.MODEL}', private: '${env.PRIVATE as boolean}'}\n"
+        "component: {type: '${env.KIND}', id: c, action: {value: '${env.LATER}'}}\n"
+    )
+    loaded = load(text, env={"PORT": "8080", "MODEL": "7", "PRIVATE": "yes", "KIND": "echo"})
+    assert loaded.controller == {"adapter": {"type": "http-server", "port": "8080", "base_path": "/api"}}
+    assert loaded.plan().title == "Chat with 7"
+    assert [hole.reference.path_text for hole in loaded.plan().variables] == ["LATER"]
+
+
+NOTES: dict[str, tuple[str, list[str]]] = {
+    "nothing": ("component: {type: echo}", []),
+    "an unused component": ("workflow: {job: {component: a}}\ncomponents: [{id: a, type: echo}, {id: b, type: echo}]",
+                            ["the component `b` is used by no job"]),
+    "the peer's own": ("tracer: {}\nloggers: []\ncomponent: {type: echo, runtime: docker, max_concurrent_count: 3}",
+                       ["`tracer` is accepted and not used by composemagic", "`loggers` is accepted and not used by composemagic",
+                        "`runtime` is accepted and not used by composemagic", "`max_concurrent_count` is accepted and not used by composemagic"]),
+    "the default runtime": ("component: {type: echo, runtime: native}", []),
+    "look-alikes": ("component: {type: echo, text: 'a $input.x {{input.y}} $${z}'}",
+                    ["read as text: `$${` writes a literal `${`",
+                     "`$input.x` is sent as it is written; a value is written `${input.x}`",
+                     "`{{input.y}}` is sent as it is written; a value is written `${input.y}`"]),
+    "an old cast": ("component: {type: echo, output: '${result as sse-text} ${result as sse-text}'}",
+                    ["read as: an action's fields on the component -> `action`; `as sse-text` -> `as stream/text`"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NOTES)
+def test_notes(name: str) -> None:
+    text, notes = NOTES[name]
+    found = [note for note in composemagic.load(text + "\n").notes if not note.startswith("read as: an action's fields") or "sse" in note]
+    assert found == notes
+
+
+def test_a_type_from_the_environment_takes_an_actions_fields_on_the_component() -> None:
+    loaded = load("component: {type: '${env.KIND}', text: hi}\n", env={"KIND": "echo"})
+    assert set(loaded.plan().jobs[0].action.fields) == {"text"}
+
+
+class Strict(Settings):
+    """Settings of a package's own: one is needed, one has bounds."""
+
+    voice: str
+    speed: Annotated[int, range(1, 4)] = 1
+
+
+class Say(Echo):
+    """A component of a package's own."""
+
+    type: ClassVar[str] = "say"
+    settings: ClassVar[type[Settings]] = Strict
+
+
+def test_a_component_of_ones_own_has_its_mistakes_drawn() -> None:
+    undo = components.register(Say)
+    try:
+        with pytest.raises(DocumentError) as caught:
+            load("component:\n  type: say\n  speed: 7\n  speeed: 2\n")
+    finally:
+        undo()
+    assert str(caught.value) == (
+        "compose: 3 mistakes in this text\n"
+        "  a say component needs `voice`\n   2 |   type: say\n         ^^^^^^^^^\n"
+        "  `speed` is a number from 1 to 3, not 7\n   3 |   speed: 7\n                ^\n"
+        "  unknown key `speeed` in a say component; did you mean `speed`?\n   4 |   speeed: 2\n         ^^^^^^"
+    )
+
+
+def test_every_load_is_fresh() -> None:
+    one, two = composemagic.load(SEED), composemagic.load(SEED)
+    assert one._plan is not two._plan
+    assert one._plan.jobs[0].action.component is not two._plan.jobs[0].action.component
+
+
+def test_what_a_run_gives_can_be_changed_without_changing_the_next_one() -> None:
+    workflow = composemagic.load("component: {type: echo, value: {a: {b: [1]}}}\n")
+    workflow.run().output["a"]["b"].append(2)
+    assert workflow.run().output == {"a": {"b": [1]}}
+
+
+def test_a_document_of_ten_thousand_values_loads() -> None:
+    lines = "\n".join(f"    - {{n: '${{input.n{at % 50} as integer | {at}}}'}}" for at in range(3_000))
+    workflow = composemagic.load(f"component:\n  type: echo\n  value:\n{lines}\n")
+    assert len(workflow.inputs) == 50
+    assert len(workflow.run().output) == 3_000
+
+
+# ── whatever is written ──
+
+SEEDS: list[Any] = [yaml.safe_load(text) for text in (SEED, TODAY, SEVERAL)]
+ODD = st.sampled_from([
+    None, True, False, 0, -1, 2.5, 10**30, float("nan"), "", " ", "text", "${", "${input.x}", "${env.X}", "${response[].x}", "...${input.l}",
+    "${input.x as nubmer | 1}", "${input.x | ${", "$${", "\u202e名\u0301\t\x85", "echo", "http-client", "__default__", [], {}, [None], [[]], [{}], {"": None},
+    {"...": 1}, {"*": "${input}"}, {"type": "echo"}, {"id": 5}, ["a", {"b": []}],
+])  # fmt: skip
+KEYS = st.sampled_from([
+    "type", "id", "default", "job", "jobs", "action", "actions", "component", "components", "workflow", "workflows", "input", "output", "body",
+    "headers", "path", "endpoint", "method", "stream_format", "depends_on", "adapter", "controller", "webui", "port", "text", "value", "runtime",
+    "...", "x-y", "${k}", "", "tracer", "retry", "streaming",
+])  # fmt: skip
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(found for key, each in inner for found in places(each, (*path, key)))]
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> Any:
+    """A good document with subtrees deleted, doubled, moved or replaced by odd values."""
+    document: Any = copy.deepcopy(draw(st.sampled_from(SEEDS)))
+    for _ in range(draw(st.integers(1, 4))):
+        path = draw(st.sampled_from([path for path in places(document) if path] or [()]))
+        if not path:
+            break
+        holder = document
+        for step in path[:-1]:
+            holder = holder[step]
+        match draw(st.sampled_from(["replace", "delete", "add", "double", "wrap"])):
+            case "replace":
+                holder[path[-1]] = copy.deepcopy(draw(ODD))
+            case "delete":
+                del holder[path[-1]]
+            case "add" if isinstance(holder, dict):
+                holder[draw(KEYS)] = copy.deepcopy(draw(ODD))
+            case "double" if isinstance(holder, dict):
+                holder[draw(KEYS)] = copy.deepcopy(holder[path[-1]])
+            case "wrap":
+                holder[path[-1]] = [holder[path[-1]], copy.deepcopy(holder[path[-1]])]
+            case _:
+                holder.insert(0, copy.deepcopy(draw(ODD)))
+    return document
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(mutated(), st.booleans())
+def test_whatever_a_document_says_it_loads_or_its_mistakes_are_drawn(document: Any, flow: bool) -> None:
+    text = yaml.safe_dump(document, allow_unicode=True, default_flow_style=flow, sort_keys=False)
+    try:
+        loaded = load(text, env={"X": "1"})
+    except DocumentError as error:
+        assert str(error).startswith("compose: ")
+        assert all(mistake.sentence for mistake in error.mistakes)
+    else:
+        for plan in loaded.plans.values():
+            assert all(one.name or at == 0 for at, one in enumerate(plan.inputs))
+            assert isinstance(plan.variables, tuple)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.integers(0, len(SEED)), st.integers(0, 12), st.sampled_from(["", "${", "}", "${input.", ": ", "- ", "\t", "\n", '"', "[", "{", "&a ", "*a", "|\n", "é名", "as", "| "]))
+def test_whatever_is_typed_into_the_seed_it_loads_or_its_mistakes_are_drawn(at: int, length: int, typed: str) -> None:
+    text = SEED[:at] + typed + SEED[at + length :]
+    try:
+        load(text)
+    except DocumentError as error:
+        assert all(mistake.draw() for mistake in error.mistakes)

@@ -1,0 +1,203 @@
+"""Stream: several readers of one source, at their own pace, and what is kept of it; and the summary of a run."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from composemagic.engine.run import Run, Timing
+from composemagic.engine.stream import Stream, join, settle
+from composemagic.engine.summary import summary
+from composemagic.errors import RunError
+from composemagic.language.casts import Whole
+
+
+async def source(batches: Iterable[list[Any]], failure: Exception | None = None) -> AsyncIterator[list[Any]]:
+    for batch in batches:
+        await asyncio.sleep(0)
+        yield batch
+    if failure is not None:
+        raise failure
+
+
+async def chunks_of(stream: Stream) -> list[Any]:
+    return [chunk async for batch in stream.batches() for chunk in batch]
+
+
+def test_a_reader_after_the_other() -> None:
+    async def main() -> None:
+        stream = Stream(source([["a"], ["b", "c"], []]))
+        assert await chunks_of(stream) == ["a", "b", "c"]
+        assert await chunks_of(stream) == ["a", "b", "c"]
+        assert await stream.collect() == "abc" and stream.collected and stream.value == "abc"
+
+    asyncio.run(main())
+
+
+def test_a_reader_that_joins_while_another_waits() -> None:
+    """Both want the next batch from a source that can be asked by one at a time."""
+
+    async def main() -> None:
+        stream = Stream(source([[str(number)] for number in range(100)]))
+        first = asyncio.create_task(chunks_of(stream))
+        await asyncio.sleep(0)  # it waits inside the source
+        second = asyncio.create_task(chunks_of(stream))
+        assert await first == await second == [str(number) for number in range(100)]
+
+    asyncio.run(main())
+
+
+def test_a_failure_comes_after_the_chunks_before_it_and_to_every_reader() -> None:
+    async def main() -> None:
+        stream = Stream(source([["a"], ["b"]], RunError("server", "it broke")))
+        for _ in range(2):
+            seen: list[Any] = []
+            with pytest.raises(RunError, match="it broke"):
+                async for batch in stream.batches():
+                    seen += batch
+            assert seen == ["a", "b"]
+        with pytest.raises(RunError, match="it broke"):
+            await stream.collect()
+
+    asyncio.run(main())
+
+
+def test_a_reader_that_is_stopped_in_the_source_is_no_end_of_the_stream() -> None:
+    async def stuck() -> AsyncIterator[list[Any]]:
+        yield ["a"]
+        await asyncio.Event().wait()
+
+    async def main() -> None:
+        stream = Stream(stuck())
+        first, second = asyncio.create_task(chunks_of(stream)), asyncio.create_task(chunks_of(stream))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        first.cancel()
+        with pytest.raises(RunError, match="another of its readers"):
+            await second
+        with pytest.raises(asyncio.CancelledError):
+            await first
+
+    asyncio.run(main())
+
+
+def test_what_all_have_passed_is_kept_as_one() -> None:
+    async def main() -> None:
+        stream = Stream(source([[f"{number} "] * 10 for number in range(5000)]))
+        expected = "".join(f"{number} " * 10 for number in range(5000))
+        assert "".join(await chunks_of(stream)) == expected
+        assert sum(map(len, stream._kept)) < 2000
+        assert "".join(await chunks_of(stream)) == expected
+
+    asyncio.run(main())
+
+
+def test_a_reader_that_is_slow_loses_nothing() -> None:
+    async def main() -> None:
+        stream = Stream(source([[f"{number} "] * 7 for number in range(3000)]))
+        slow = stream.batches()
+        seen = [await anext(slow)]
+        fast = await chunks_of(stream)
+        seen += [batch async for batch in slow]
+        assert "".join(chunk for batch in seen for chunk in batch) == "".join(fast)
+
+    asyncio.run(main())
+
+
+def test_a_long_stream_costs_its_length() -> None:
+    async def main(count: int) -> float:
+        begun = time.process_time()
+        await Stream(source([["x" * 50] * 50] * count)).collect()
+        return time.process_time() - begun
+
+    asyncio.run(main(100))
+    assert asyncio.run(main(8000)) < 40 * max(asyncio.run(main(1000)), 0.005)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(st.one_of(st.text(max_size=3), st.integers()), max_size=400), max_size=12), st.integers(0, 12))
+def test_any_batches_and_a_reader_that_comes_late(batches: list[list[Any]], late: int) -> None:
+    async def main() -> None:
+        stream = Stream(source(batches), fragmented=False)
+        first = stream.batches()
+        seen = [batch for _ in range(late) if (batch := await anext(first, None)) is not None]
+        assert await chunks_of(stream) == [chunk for batch in batches for chunk in batch]
+        seen += [batch async for batch in first]
+        assert [chunk for batch in seen for chunk in batch] == [chunk for batch in batches for chunk in batch]
+
+    asyncio.run(main())
+
+
+def test_mapping_drops_what_becomes_nothing() -> None:
+    async def main() -> None:
+        stream = Stream(source([["a"], ["b"]]))
+        mapped = stream.map(lambda batch: [chunk.upper() for chunk in batch if chunk != "a"], encoding="text")
+        assert mapped.encoding == "text" and await chunks_of(mapped) == ["B"]
+        assert await chunks_of(stream) == ["a", "b"]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("chunks", "fragmented", "value"),
+    [
+        (["a", "b"], True, "ab"),
+        (["a", "b"], False, ["a", "b"]),
+        (["a", 1], True, ["a", 1]),
+        ([], True, []),
+        ([""], True, ""),
+    ],
+)
+def test_joining(chunks: list[Any], fragmented: bool, value: Any) -> None:
+    assert join(chunks, fragmented=fragmented) == value
+
+
+def test_settling() -> None:
+    async def main() -> None:
+        value = {"a": Stream(source([["x"]])), "b": [Stream(source([[1], [2]])), 3], "c": Whole("w", "text")}
+        assert await settle(value) == {"a": "x", "b": [[1, 2], 3], "c": "w"}
+
+    asyncio.run(main())
+
+
+# -- summary -------------------------------------------------------------------------------------------------------------
+
+
+def told(**fields: Any) -> str:
+    run = {"status": "done", "text": "", "timing": Timing(), "usage": None, "model": None, "instead_of": None, **fields}
+    return summary(cast("Run", SimpleNamespace(**run)))
+
+
+SUMMARIES: list[tuple[dict[str, Any], str]] = [
+    ({}, "✓ done"),
+    ({"timing": Timing(0.5, 2, 20)}, "✓ done · first delta 0.50 s · total 2.00 s · 20 deltas"),
+    ({"timing": Timing(0.5, 2, 1)}, "✓ done · total 2.00 s"),
+    ({"usage": {"completion_tokens": 7}}, "✓ done · 7 tokens"),
+    ({"usage": {"output_tokens": 7, "input_tokens": 1}}, "✓ done · 7 tokens"),
+    ({"usage": {"eval_count": "many"}}, "✓ done"),
+    ({"model": "m-1"}, "✓ done · answered by m-1"),
+    ({"model": "m-1", "instead_of": "gpt-4o"}, "✓ done · answered by m-1, not by gpt-4o"),
+    ({"model": "m\x1b[2J"}, "✓ done · answered by m"),
+    ({"status": "stopped", "text": "a"}, "■ stopped · the text so far is kept"),
+    ({"status": "failed"}, "✗ failed"),
+    ({"status": "truncated", "text": "a"}, "✗ incomplete · the text so far is kept"),
+]
+
+
+@pytest.mark.parametrize(("fields", "line"), SUMMARIES)
+def test_summary(fields: dict[str, Any], line: str) -> None:
+    assert told(**fields) == line
+
+
+@pytest.mark.parametrize(
+    ("timing", "rate"), [(Timing(1, 3, 20), 10), (Timing(None, 3, 0), None), (Timing(1, None, 5), None), (Timing(1, 1, 5), None)]
+)
+def test_deltas_a_second(timing: Timing, rate: float | None) -> None:
+    assert timing.deltas_per_second == rate
