@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ComposeMagics", "Interrupted", "register", "unregister"]
 
-_POLL_SECONDS = 0.05
+_POLL_SECONDS = 0.1
 _CLOSE_SECONDS = 2.0
 _CALL = "get_ipython().run_cell_magic('compose', "
 _AWAITED = "await get_ipython().magics_manager.registry['ComposeMagics'].acompose("

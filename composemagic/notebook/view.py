@@ -6,7 +6,7 @@ Plain    text on stdout: terminals
 
 Each is used in this order: `show()`, `follow(run)`, `finish(run)`, all on the cell's thread. A run tells its deltas on the
 private loop's thread, where this file only sets widget traits and updates displays by their id: `print` or `display` there
-would land in other cells. What is pushed is budgeted, because the page pays for every push: at most 19 messages and
+would land in other cells. What is pushed is budgeted, because the page pays for every push: at most 16 messages and
 200,000 characters a second.
 """
 
@@ -32,7 +32,7 @@ from composemagic.text import plain
 
 __all__ = ["Live", "Plain", "Still", "View", "bundle", "unpin", "widget_bundle"]
 
-_TEXT_SECONDS = 1 / 15
+_TEXT_SECONDS = 1 / 12
 _HEAD_SECONDS = 1 / 4
 _CHARACTERS_PER_SECOND = 200_000
 _CLOSE_SECONDS = 2.0
@@ -138,13 +138,14 @@ class Live:
             self._close()
 
     def _take(self, batch: list[Event]) -> None:
+        has_timer = self._is_stale
         for event in batch:
             match event:
                 case Delta(value):
                     self._add(value)
                 case Notice(sentence) if self._run and sentence not in self._run.plan.notes:
                     self._note = sentence
-        if not _is_last(batch[-1]) and self._failure is None:
+        if not (has_timer or self._failure or _is_last(batch[-1])):
             self._push_when_due()
 
     def _add(self, value: Any) -> None:
