@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
@@ -17,6 +19,8 @@ from composemagic.workflow.inputs import Input, check_values
 
 __all__ = ["DEFAULT_FILES", "Workflow", "load", "load_all", "load_text"]
 
+# one line without a space after a colon, which no workflow can be, with an ending as files have
+_FILE = re.compile(r"(?!.*:\s)[^\n{}\[\]]*\.\w+\s*")
 DEFAULT_FILES = ("model-compose.yml", "model-compose.yaml", "compose.yml", "compose.yaml")
 
 # the notebook's faces of a workflow, by name and not by import: Python without a notebook must not load them
@@ -73,12 +77,16 @@ class Workflow:
             surroundings = replace(surroundings, local=_embedded)
         return Run(self._plan, value, surroundings)
 
-    def stream(self, *, local: bool | None = None, **values: Any) -> Run:
-        """Start a run and give it at once; iterate over it for its events. Raises InputError."""
+    def stream(self, /, *, local: bool | None = None, **values: Any) -> Run:
+        """Start a run and give it at once; iterate over it for its events. Raises InputError.
+
+        An input called `local` is given with `start`: here the word is an option.
+        """
+        self._check_local(local)
         self.check(values)
         return self.start(values, local=local)
 
-    def run(self, *, local: bool | None = None, **values: Any) -> Run:
+    def run(self, /, *, local: bool | None = None, **values: Any) -> Run:
         """Run to the end and give the Run. Raises InputError and RunError; an interrupt stops the run."""
         run = self.stream(local=local, **values)
         run.wait()
@@ -87,12 +95,21 @@ class Workflow:
 
     __call__ = run
 
-    async def arun(self, *, local: bool | None = None, **values: Any) -> Run:
+    async def arun(self, /, *, local: bool | None = None, **values: Any) -> Run:
         """Run to the end without blocking the caller's loop. Raises InputError and RunError; cancelling stops the run."""
         run = self.stream(local=local, **values)
         await run.finished()
         run.raise_for_error()
         return run
+
+    def _check_local(self, local: object) -> None:
+        if local is not None and any(one.name == "local" for one in self.inputs):
+            raise UsageError(
+                "`local` is the option that asks for the embedded model; give the input of that name with "
+                '`start({"local": ...})`'
+            )
+        if local not in (None, True, False):
+            raise UsageError(f"`local` is True or False, not {local!r}")
 
     def form(self) -> Any:
         """A form for the inputs; a notebook cell that ends with it shows it."""
@@ -120,12 +137,12 @@ def load(
     environment, `env_files` (else the nearest `.env`) behind it.
     Raises DocumentError with all mistakes of the YAML, and UsageError for a file or a workflow id that does not exist.
     """
-    if isinstance(source, Path) or ("\n" not in source and source.strip().endswith((".yml", ".yaml"))):
-        path = Path(source)
+    path = _path_of(source)
+    if path is not None:
         return load_text(
             _read(path), str(path), workflow, transport=transport, local=local, env=env, env_files=env_files, folder=path.parent
         )
-    return load_text(source, "this text", workflow, transport=transport, local=local, env=env, env_files=env_files)
+    return load_text(str(source), "this text", workflow, transport=transport, local=local, env=env, env_files=env_files)
 
 
 def load_all(
@@ -150,6 +167,7 @@ def load_text(
     folder: Path | None = None,
 ) -> Workflow:
     """Load YAML text that a message calls `name` and whose first line has the number `first_line` where the user sees it."""
+    _check_transport(transport)
     environment = Environment(env, env_files, folder)
     plan = _loaded(text, name, first_line, environment).plan(workflow)
     return Workflow(plan, Surroundings(environment, transport), local=local)
@@ -158,6 +176,23 @@ def load_text(
 def _loaded(text: str, name: str, first_line: int, env: Mapping[str, str]) -> loading.Loaded:
     known = components.known()
     return loading.load(text, components.find, known_types=known, name=name, first_line=first_line, env=env)
+
+
+def _path_of(source: object) -> Path | None:
+    """The file that a source names, or None for a text. Raises UsageError for what is neither."""
+    if isinstance(source, str):
+        is_file = _FILE.fullmatch(source) or ("\n" not in source and source.strip().endswith((".yml", ".yaml")))
+        return Path(source.strip()) if is_file else None
+    if isinstance(source, os.PathLike):
+        return Path(source)
+    given = "None" if source is None else type(source).__name__
+    raise UsageError(f"`load` takes YAML text or the path of a file, not {given}")
+
+
+def _check_transport(transport: object) -> None:
+    if transport is not None and not hasattr(transport, "handle_async_request"):
+        kind = type(transport).__name__
+        raise UsageError(f"`transport` is an asynchronous one, such as httpx.MockTransport, not {kind}")
 
 
 def _read(path: Path) -> str:

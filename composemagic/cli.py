@@ -101,6 +101,10 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
         shown = commands[command] if command else parser
+        if Path(unknown[0]).suffix in (".yml", ".yaml"):
+            raise UsageError(f"for a file write `{shown.prog} -f {unknown[0]}`")
+        if command == "quickstart" and not unknown[0].startswith("-"):
+            raise UsageError('a question of several words stands in quotes, as in composemagic quickstart "What is a dog?"')
         near = suggest(unknown[0], re.findall(r"--[a-z-]+", shown.format_help())) or f"; see `{shown.prog} --help`"
         raise UsageError(f"`{unknown[0]}` is not an option or argument of `{shown.prog}`{near}")
     return options
@@ -266,11 +270,7 @@ def _input(text: str | None, inputs: Sequence[Input]) -> Any:
 
 
 def _check(workflow: Workflow, value: dict[str, Any]) -> None:
-    """Raise InputError for what is missing or does not fit; say which name looks like a typo of one that is asked for."""
-    asked = {one.name.partition(".")[0] for one in workflow.inputs} | {one.name for one in workflow.inputs}
-    for key in value:
-        if key not in asked and (near := suggest(key, asked - value.keys())):
-            _say(f"the workflow does not ask for `{key}`{near}")
+    """Raise InputError for what is missing, does not fit or has a typo in its name."""
     try:
         workflow.check(value)
     except InputError as error:
@@ -377,8 +377,8 @@ def _print(run: Run, screen: _Screen) -> None:
     wrote = False
     for event in run:
         match event:
-            case Notice(sentence):
-                screen.say(sentence)
+            case Notice():
+                screen.say(str(event))
             case Delta():
                 screen.write(_as_text(run, event))
                 wrote = True

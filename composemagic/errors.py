@@ -11,20 +11,25 @@ ComposeError                 the base: notebooks show its text, no frames
 from __future__ import annotations
 
 import difflib
+import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 __all__ = [
     "ComposeError",
     "DocumentError",
     "InputError",
+    "Key",
     "Mark",
     "Mistake",
     "ModelError",
     "RunError",
     "Source",
     "UsageError",
+    "keys_in",
+    "masked",
     "suggest",
 ]
 
@@ -72,9 +77,9 @@ class Mark:
     def draw(self) -> str:
         """The line with its number, and carets under the marked characters.
 
-        Of a line of more than 100 characters only those around the mark are shown.
+        Of a line of more than 100 characters only those around the mark are shown, and no key is.
         """
-        text, column, length = _window(self.source.line(self.line), self.column, self.length)
+        text, column, length = _window(masked(self.source.line(self.line)), self.column, self.length)
         text = text.translate(_VISIBLE)
         head = f"{self.number:4} | "
         carets = "^" * max(1, _width(text[column : column + length]))
@@ -88,6 +93,9 @@ class Mistake:
     sentence: str
     mark: Mark | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sentence", masked(self.sentence))
+
     def draw(self) -> str:
         """The sentence, indented, and below it the marked line."""
         return f"  {self.sentence}" + (f"\n{self.mark.draw()}" if self.mark else "")
@@ -95,6 +103,10 @@ class Mistake:
 
 class ComposeError(Exception):
     """The base of every error that composemagic raises on purpose; its text is meant to be read by a user."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled and copied by what it holds: `__init__` takes other arguments than `args`."""
+        return _restored, (type(self), self.args, vars(self))
 
     def _render_traceback_(self) -> list[str]:
         """What IPython shows in place of a traceback (nbconvert and papermill too)."""
@@ -125,10 +137,10 @@ class RunError(ComposeError):
 
     def __init__(self, kind: str, sentence: str, *, job: str | None = None, mark: Mark | None = None) -> None:
         self.kind = kind
-        self.sentence = sentence
+        self.sentence = masked(sentence)
         self.job = job
         self.mark = mark
-        super().__init__(sentence)
+        super().__init__(self.sentence)
 
     def __str__(self) -> str:
         return f"compose: {self.sentence}" + (f"\n{self.mark.draw()}" if self.mark else "")
@@ -138,8 +150,10 @@ class InputError(RunError):
     """An input is missing, or its value does not fit its type. `problems` maps an input's name to what is wrong with it."""
 
     def __init__(self, problems: dict[str, str], *, hint: str = "") -> None:
-        self.problems = problems
-        super().__init__("input", "; ".join(problems.values()) + (f". {hint}" if hint else ""))
+        self.problems = {name: masked(problem) for name, problem in problems.items()}
+        sentence = "; ".join(self.problems.values())
+        end = " " if sentence.endswith("?") else ". "
+        super().__init__("input", sentence + (end + hint if hint else ""))
 
 
 class ModelError(RunError):
@@ -153,7 +167,26 @@ class UsageError(ComposeError):
     """The command was given wrongly: an option, an argument or a name in it. Not a mistake in the YAML."""
 
     def __str__(self) -> str:
-        return f"compose: {self.args[0]}"
+        return f"compose: {masked(str(self.args[0]))}"
+
+
+class Key(NamedTuple):
+    """Where a provider's key stands in a text, and the environment variable that usually holds such a key."""
+
+    start: int
+    length: int
+    variable: str
+
+
+def keys_in(text: str) -> Iterator[Key]:
+    """What looks like a provider's key: a known prefix and 16 or more characters."""
+    for found in _KEY.finditer(text):
+        yield Key(found.start(), len(found[0]), _VARIABLES[found[1] or found[2]])
+
+
+def masked(text: str) -> str:
+    """The text with `*` over each key in it but its prefix; as long as before."""
+    return _KEY.sub(lambda found: (found[1] or found[2]).ljust(len(found[0]), "*"), text)
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
@@ -163,6 +196,21 @@ def suggest(word: str, known: Iterable[str]) -> str:
         word.lower().replace("_", "-"), names, n=1, cutoff=0.6
     )
     return f"; did you mean `{near[0]}`?" if near else ""
+
+
+def _restored(kind: type[ComposeError], args: tuple[Any, ...], state: dict[str, Any]) -> ComposeError:
+    error = kind.__new__(kind, *args)
+    vars(error).update(state)
+    return error
+
+
+# the longest prefix first
+_VARIABLES = {
+    "sk-ant-": "ANTHROPIC_API_KEY", "sk-or-": "OPENROUTER_API_KEY", "sk-": "OPENAI_API_KEY", "AIza": "GEMINI_API_KEY",
+    "xai-": "XAI_API_KEY", "gsk_": "GROQ_API_KEY", "hf_": "HF_TOKEN", "ghp_": "GITHUB_TOKEN",
+}  # fmt: skip
+# only where `-` and `_` are part of the key: `hf_some_snake_case_name` is none
+_KEY = re.compile(r"(?<![A-Za-z0-9_-])(?:(sk-(?:ant-|or-)?|AIza)[A-Za-z0-9_-]{16,}|(ghp_|xai-|gsk_|hf_)[A-Za-z0-9]{16,})")
 
 
 def _place(mistake: Mistake) -> tuple[int, int]:

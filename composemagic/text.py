@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["STRAY", "UNFINISHED", "Cleaner", "plain"]
+__all__ = ["STRAY", "UNFINISHED", "Cleaner", "clean", "plain"]
 
 _PAYLOAD = r"[^\x00-\x08\x0a-\x1f\x7f-\x9f]{0,1000}"  # bounded, as all: an unclosed one must not swallow text
 _STRING = r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])"  # OSC, DCS, SOS, PM, APC of ECMA-48, in seven and in eight bits
 _CSI = r"(?:\x1b\[|\x9b)[0-?]{0,64}[ -/]{0,8}"
 _ESCAPE = r"\x1b[ -/]{0,8}"
 _INVISIBLE = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+_SURROGATES = r"[\ud800-\udbff][\udc00-\udfff]|[\ud800-\udfff]"
+_HALVES = re.compile(_SURROGATES)
 _UNWANTED = re.compile(
-    rf"\r\n?|[\ud800-\udbff][\udc00-\udfff]|[\ud800-\udfff]|{_STRING}{_PAYLOAD}(?:\x07|\x1b\\|\x9c)|{_CSI}[@-~]?"
+    rf"\r\n?|{_SURROGATES}|{_STRING}{_PAYLOAD}(?:\x07|\x1b\\|\x9c)|{_CSI}[@-~]?"
     rf"|{_ESCAPE}[0-~]?|{_INVISIBLE}"
 )
 UNFINISHED = re.compile(rf"(?:\r|[\ud800-\udbff]|{_STRING}{_PAYLOAD}\x1b?|{_CSI}|{_ESCAPE})\Z")
@@ -33,9 +35,27 @@ def _replacement(match: re.Match[str]) -> str:
     found = match[0]
     if found[0] == "\r":
         return "\n"
-    if "\ud800" <= found[0] <= "\udfff":
-        return found.encode("utf-16", "surrogatepass").decode("utf-16") if len(found) == 2 else "\ufffd"
-    return ""
+    return _mended(match) if "\ud800" <= found[0] <= "\udfff" else ""
+
+
+def clean(text: str) -> str:
+    """The text with every lone surrogate as U+FFFD, and halves that have met joined: it can be encoded as UTF-8.
+
+    JSON may spell half a character (`\\ud83d`), which no terminal, file or kernel message can carry.
+    """
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return _HALVES.sub(_mended, text)
+    return text
+
+
+def _mended(match: re.Match[str]) -> str:
+    """Two halves as the character they spell, one as U+FFFD."""
+    found = match[0]
+    return found.encode("utf-16", "surrogatepass").decode("utf-16") if len(found) == 2 else "\ufffd"
 
 
 class Cleaner:

@@ -187,8 +187,8 @@ ROWS = {
     "an input with a typo": Row(
         ("run", "-i", '{"nme": "Ada"}'),
         2,
-        err="the workflow does not ask for `nme`; did you mean `name`?\n"
-        'compose: `name` is missing. Write it as --input \'{"name": "..."}\'\n',
+        err="compose: `name` is missing; the workflow does not ask for `nme`; did you mean `name`? "
+        'Write it as --input \'{"name": "..."}\'\n',
         text=HELLO,
     ),
     "an input inside another, and a number": Row(

@@ -71,12 +71,13 @@ def test_the_offline_example_runs(text: str, tmp_path: Path) -> None:
 
 @pytest.mark.model
 @BOTH
-def test_the_python_example_runs(text: str, tmp_path: Path) -> None:
-    (example,) = [body for body in blocks(text, "python") if "model-compose.yml" in body]
+def test_the_python_examples_run(text: str, tmp_path: Path) -> None:
+    waiting, streaming = [body for body in blocks(text, "python") if "model-compose.yml" in body]
     (tmp_path / "model-compose.yml").write_text(cells(text)[0].partition("\n")[2], encoding="utf-8")
-    done = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "SmolLM2-135M-Instruct (embedded)" in done.stdout
+    for example, shown in ((waiting, "SmolLM2-135M-Instruct (embedded)"), (streaming, " ")):
+        done = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert shown in done.stdout
 
 
 @BOTH

@@ -38,12 +38,16 @@ def test_overrides_then_the_process_then_the_file(tmp_path: Path, monkeypatch: p
     assert [env["CM_A"], env["CM_B"], env["CM_C"]] == ["given", "process", "file"]
 
 
-def test_a_process_may_set_a_variable_to_nothing_a_file_only_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_that_is_empty_is_not_set_wherever_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, "CM_A=file\nCM_B=\nCM_C\n")  # as in a copy of .env.sample
-    monkeypatch.setenv("CM_A", "")
-    env = Environment(folder=tmp_path)
-    assert env["CM_A"] == ""
-    assert not env.keys() & {"CM_B", "CM_C"}
+    for name in ("CM_A", "CM_B"):
+        monkeypatch.setenv(name, "")
+    env = Environment({"CM_A": "", "CM_C": ""}, folder=tmp_path)
+    assert env["CM_A"] == "file"
+    assert "CM_B" not in env
+    assert env.get("CM_C") is None
+    assert env.keys() & {"CM_A", "CM_B", "CM_C"} == {"CM_A"}
+    assert len(env) == len(list(env))
 
 
 def test_a_missing_variable_is_missing(tmp_path: Path) -> None:

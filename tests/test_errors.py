@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import unicodedata
+from collections.abc import Callable
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,8 +21,12 @@ from composemagic.errors import (
     RunError,
     Source,
     UsageError,
+    keys_in,
+    masked,
     suggest,
 )
+from composemagic.transport.providers import ProviderError
+from composemagic.transport.sse import EventTooLarge
 
 
 def cell(text: str, first_line: int = 1) -> Source:
@@ -156,3 +163,81 @@ def test_every_error_is_a_compose_error_and_shows_its_text_instead_of_frames() -
 )
 def test_the_nearest_right_name(word: str, known: list[str], words: str) -> None:
     assert suggest(word, known) == words
+
+
+# ── errors that travel: to another process, or copied ──
+
+MARK = Mark(cell("a: 1"), 0, 3)
+TRAVELLERS = [
+    DocumentError([Mistake("b", MARK), Mistake("a")]),
+    RunError("auth", "no key", job="job-1", mark=MARK),
+    InputError({"prompt": "`prompt` is missing"}, hint="Give it with -i"),
+    ModelError("no model"),
+    UsageError("no such option"),
+    ProviderError("rate_limit", "slow down", index=3),
+    EventTooLarge(5, lines=["x"]),
+]
+
+
+@pytest.mark.parametrize("error", TRAVELLERS, ids=lambda error: type(error).__name__)
+def test_an_error_travels_whole(error: ComposeError) -> None:
+    error.add_note("a note")
+    ways: list[Callable[[ComposeError], ComposeError]] = [lambda one: pickle.loads(pickle.dumps(one)), copy.deepcopy, copy.copy]
+    for way in ways:
+        other = way(error)
+        assert type(other) is type(error)
+        assert (str(other), other.args, vars(other)) == (str(error), error.args, vars(error))
+
+
+# ── keys ──
+
+KEYS = {
+    "sk-" + "a1B2" * 4: "OPENAI_API_KEY",
+    "sk-proj-0123456789_-abcdef": "OPENAI_API_KEY",
+    "sk-ant-api03-0123456789abcdef": "ANTHROPIC_API_KEY",
+    "sk-or-v1-0123456789abcdef": "OPENROUTER_API_KEY",
+    "ghp_" + "a" * 36: "GITHUB_TOKEN",
+    "AIza" + "b-_C" * 9: "GEMINI_API_KEY",
+    "xai-" + "c" * 80: "XAI_API_KEY",
+    "gsk_" + "d" * 52: "GROQ_API_KEY",
+    "hf_" + "eF" * 17: "HF_TOKEN",
+}
+NO_KEYS = [
+    "sk-short", "sk-0123456789abcde", "task-0123456789abcdef0", "my_sk-0123456789abcdef0", "hf_transformers_and_so_on", "${env.OPENAI_API_KEY}",
+    "AIzawa", "", "sk-SK sk-*******************", "ghp_ aaaaaaaaaaaaaaaaaaaaaaaa",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("around", ["{}", "Bearer {}", '"{}"', "https://h/?key={}&x=1", "名{}，", "{}.", "'{}\\n"])
+def test_a_key_is_found_and_covered(key: str, around: str) -> None:
+    text = around.format(key)
+    (found,) = keys_in(text)
+    assert (text[found.start : found.start + found.length], found.variable) == (key, KEYS[key])
+    covered = masked(text)
+    assert (len(covered), key[8:] in covered) == (len(text), False)
+    assert list(keys_in(covered)) == []
+
+
+@pytest.mark.parametrize("text", NO_KEYS)
+def test_what_is_no_key(text: str) -> None:
+    assert (list(keys_in(text)), masked(text)) == ([], text)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_no_message_shows_a_key(key: str) -> None:
+    line = f"{'x' * 90} {key} {'y' * 200}"
+    messages = [Mark(cell(line), 0, at, 9).draw() for at in (0, 60, 85, 92, 95, 110, 150, 250)]
+    mistake = Mistake(f"unknown `{key}`", Mark(cell(line), 0, 91, len(key)))
+    errors = [
+        DocumentError([mistake]),
+        RunError("x", f"no `{key}`", mark=mistake.mark),
+        InputError({"x": f"no `{key}`"}),
+        ModelError(key),
+        UsageError(f"no `{key}`"),
+    ]
+    messages += [mistake.draw(), *map(str, errors), *("\n".join(error._render_traceback_()) for error in errors)]
+    tail = key[-8:]
+    assert [message for message in messages if tail in message] == []
+    drawn = Mark(cell(f"a: {key} b"), 0, 3, len(key)).draw().split("\n")
+    assert [len(part) for part in drawn] == [7 + len(f"a: {key} b"), 7 + 3 + len(key)]

@@ -14,7 +14,7 @@ from composemagic.engine.loop import PrivateLoop
 from composemagic.engine.run import Run
 from composemagic.errors import DocumentError, RunError
 from composemagic.transport.address import check_host, is_loopback, shown, spell_in_address, spell_in_path
-from composemagic.transport.http import Timeouts
+from composemagic.transport.http import Request, Timeouts
 from tests.conftest import EchoServer
 
 STREAM = "text/event-stream"
@@ -512,6 +512,151 @@ def test_a_stream_that_matched_nothing_says_what_there_was() -> None:
     net = Net(httpx.Response(200, headers={"content-type": STREAM}, content=EVENTS))
     run = run_action("endpoint: http://h/x\nstream_format: json\noutput: ${response[].w}", net)
     assert Notice("nothing in the stream matched `output`; its chunks have `v`") in run.events
+
+
+def notes(run: Run) -> list[str]:
+    """What the run was told, beside how its short spelling was read."""
+    found = [event.sentence for event in run.events if isinstance(event, Notice)]
+    return [sentence for sentence in found if not sentence.startswith("read as:")]
+
+
+def streaming(content: bytes, kind: str = STREAM) -> Net:
+    return Net(httpx.Response(200, headers={"content-type": kind} if kind else {}, content=content))
+
+
+def chat(reason: str = "stop", content: object = "ab", name: str = "delta") -> dict[str, Any]:
+    return {"model": "m", "choices": [{"index": 0, name: {"content": content}, "finish_reason": reason}]}
+
+
+def event(value: object) -> bytes:
+    return f"data: {json.dumps(value)}\n\n".encode()
+
+
+OPENAI = "endpoint: http://h/v1/chat/completions\n"
+OLLAMA = "endpoint: http://h/api/chat\n"
+CONTENT, MESSAGE = "output: ${response[].choices[0].delta.content}", "output: ${response[].message.content}"
+LINES = b'{"message": {"content": "a"}, "done": false}\n{"message": {"content": "b"}, "done": true}\n'
+
+
+@pytest.mark.parametrize(
+    ("yaml", "kind", "content", "text"),
+    [
+        (OPENAI + CONTENT, STREAM, event(chat()), "ab"),
+        (OPENAI + CONTENT + "\nstream_format: null", STREAM, event(chat()), "ab"),
+        (OPENAI + "output: 'said: ${response[].choices[0].delta.content}'", STREAM, event(chat()), "said: ab"),
+        (OLLAMA + MESSAGE, "application/x-ndjson", LINES, "ab"),
+        (OLLAMA + MESSAGE + "\nstream_format: json", "application/x-ndjson", LINES, "ab"),
+        (OLLAMA + MESSAGE + "\nstream_format: json-lines", "application/x-ndjson", LINES, "ab"),
+        ("endpoint: http://h/x\n" + MESSAGE, "application/x-ndjson", LINES, "ab"),
+        ("endpoint: http://h/x\n" + MESSAGE + "\nstream_format: json", "application/x-ndjson", LINES, "ab"),
+        ("endpoint: http://h/x\n" + MESSAGE + "\nstream_format: json", "application/jsonl", LINES, "ab"),
+        (OPENAI + "output: ${response[]}", STREAM, b"data: a\n\ndata: [DONE]\n\n", "a"),
+        # a provider that forgets to say that it answers in JSON
+        (OPENAI + "output: ${response.choices[0].message.content}", "", json.dumps(chat(name="message")).encode(), "ab"),
+        (OPENAI + CONTENT, "text/plain", json.dumps(chat(name="message")).encode(), "ab"),
+    ],
+)
+def test_json_where_paths_are_read(yaml: str, kind: str, content: bytes, text: str) -> None:
+    run = run_action(yaml, streaming(content, kind))
+    assert run.status == "done", run.error
+    assert run.text == text
+
+
+def test_ollama_streams_where_nothing_is_asked_for() -> None:
+    run = run_action(OLLAMA.strip(), streaming(LINES, "application/x-ndjson"))
+    assert run.status == "done" and run.output == [json.loads(line) for line in LINES.splitlines()]
+
+
+def test_paths_into_the_text_of_a_stranger() -> None:
+    run = run_action("endpoint: http://h/x\noutput: ${response[].v}", streaming(EVENTS))
+    assert any("add `stream_format: json`" in note for note in notes(run))
+    with pytest.raises(DocumentError, match="the chunks are text, which has no paths: write `stream_format: json`"):
+        composemagic.load(f"component:\n  type: http-client\n{indented(OPENAI + CONTENT)}  stream_format: text\n")
+
+
+@pytest.mark.parametrize("name", ["xml", "JSON", 7])
+def test_a_stream_format_that_is_none(name: object) -> None:
+    run = run_action("endpoint: http://h/x\nstream_format: ${input.f}", streaming(EVENTS), f=name)
+    assert run.error is not None and run.error.sentence.startswith("`stream_format` is one of json, text, ")
+
+
+WRONG = [
+    ("json-lines", STREAM, EVENTS, "h sent an event stream, not lines of JSON: write `stream_format: json`"),
+    ("json-lines", "text/plain", EVENTS, "this is an event stream, not lines of JSON: write `stream_format: json`"),
+    ("json", "text/plain", b'{"v": 1}\n{"v": 2}\n', "h sent JSON, not events: write `stream_format: json-lines`"),
+]
+
+
+@pytest.mark.parametrize(("name", "kind", "content", "sentence"), WRONG)
+def test_the_wrong_stream_format(name: str, kind: str, content: bytes, sentence: str) -> None:
+    run = run_action(f"endpoint: http://h/x\nstream_format: {name}\noutput: ${{response[].v}}", streaming(content, kind))
+    assert run.error is not None and run.error.sentence == sentence
+
+
+REASONS = [
+    ("stop", None),
+    ("length", "the answer was cut at max_tokens; raise it for more"),
+    ("content_filter", "the provider's content filter ended the answer"),
+    ("tool_calls", "the model asked for a tool instead of answering; composemagic runs none"),
+]
+
+
+@pytest.mark.parametrize(("reason", "note"), REASONS)
+def test_an_answer_that_is_not_all(reason: str, note: str | None) -> None:
+    wanted = [note] if note else []
+    run = run_action(OPENAI + CONTENT, streaming(event(chat(reason))))
+    assert (run.text, notes(run)) == ("ab", wanted)
+    whole = json.dumps(chat(reason, name="message")).encode()
+    run = run_action(OPENAI + "output: ${response.choices[0].message.content}", streaming(whole, JSON))
+    assert (run.text, notes(run)) == ("ab", wanted)
+
+
+def test_what_a_stream_said_before_it_broke() -> None:
+    """Also where the failure comes in the same read: the text, the usage, the reason."""
+    late = event({"choices": [], "usage": {"total_tokens": 5}})
+    run = run_action(OPENAI + CONTENT, streaming(event(chat("length")) + late + event({"error": "boom"})))
+    assert run.error is not None and run.error.kind == "server"
+    assert (run.text, run.usage) == ("ab", {"total_tokens": 5})
+    assert notes(run) == ["the answer was cut at max_tokens; raise it for more"]
+    run = run_action(OPENAI + CONTENT, streaming(event(chat("")) + b"error: boom\n\n"))
+    assert run.error is not None and "h sent an error: boom" in run.error.sentence
+    assert run.text == "ab"
+
+
+def test_white_space_before_the_json_of_an_event() -> None:
+    assert run_action("endpoint: http://h/x\nstream_format: json\noutput: ${response[].v}",
+                      streaming(b'data:   {"v": "a"} \n\n')).text == "a"  # fmt: skip
+
+
+# -- a transport of the user's ---------------------------------------------------------------------------------------------
+
+
+def test_a_users_transport_is_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is called as it is: no client is made for it, nothing is kept of it, and it is not closed."""
+
+    class Counted(Net):
+        closed = 0
+
+        async def aclose(self) -> None:
+            self.closed += 1
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a client was made")
+
+    monkeypatch.setattr(httpx.AsyncClient, "__init__", refuse)
+    loop = PrivateLoop()
+    nets = [Counted() for _ in range(20)]
+    for net in nets:
+        workflow = composemagic.load("component: {type: http-client, endpoint: 'http://h/'}", transport=net)
+        run = Run(workflow._plan, {}, workflow._surroundings, loop=loop)
+        assert run.wait(10) and run.status == "done", run.error
+    loop.close()
+    assert [(len(net.requests), net.closed) for net in nets] == [(1, 0)] * 20
+
+
+def test_a_request_does_not_show_its_headers() -> None:
+    request = Request("POST", "http://h/", {"authorization": "Bearer sk-12345678", "x-mine": "hidden"})
+    assert "sk-1" not in repr(request) and "hidden" not in repr(request)
 
 
 # -- over the wire -------------------------------------------------------------------------------------------------------

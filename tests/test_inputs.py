@@ -147,9 +147,48 @@ def test_an_answer_is_found_where_the_path_leads(text: str) -> None:
         check_values(asked(text), {"l": 3})
 
 
+NAMES_GIVEN: list[tuple[Any, dict[str, Any], dict[str, str]]] = [
+    ("${input.prompt}", {"prompt": "a", "zzz": 1}, {}),
+    ("${input.prompt} ${input.temperature | 1}", {"prompt": "a", "temprature": 1}, {"temprature": "temperature"}),
+    ("${input.prompt}", {"promt": "a"}, {"promt": "prompt"}),
+    ("${input.prompt}", {"prompt": "a", "prompts": 1}, {}),  # what it looks like is given as well
+    ("${input.user.name}", {"user": {"name": "a", "nmae": "b"}}, {}),
+    ("${input.user.name | x}", {"usre": {"name": "a"}}, {"usre": "user"}),
+    ("${input.user.name | x}", {"user.nmae": "a"}, {"user.nmae": "user.name"}),
+    ("${input.prompts[0] | x}", {"prompt": ["a"]}, {"prompt": "prompts"}),
+    ("${input.prompts[0] | x}", {"prompts": ["a"]}, {}),
+    # who takes the whole input may use any name
+    (["${input.prompt | x}", "${input}"], {"promt": "a"}, {}),
+    (["${input}", "${input.prompt | x}"], {"promt": "a"}, {}),
+    ("${input}", {"promt": "a"}, {}),
+    ("no inputs", {"promt": "a"}, {}),
+]
+
+
+@pytest.mark.parametrize(("value", "given", "near"), NAMES_GIVEN)
+def test_a_name_that_looks_like_a_typo_is_a_problem(value: Any, given: dict[str, Any], near: dict[str, str]) -> None:
+    try:
+        check_values(asked(value), given)
+        problems = {}
+    except InputError as error:
+        problems = {name: words for name, words in error.problems.items() if not words.endswith("is missing")}
+    assert problems == {
+        name: f"the workflow does not ask for `{name}`; did you mean `{right}`?" for name, right in near.items()
+    }
+
+
+def test_what_is_missing_is_said_before_what_looks_like_it() -> None:
+    with pytest.raises(InputError) as caught:
+        check_values(asked("${input.name}"), {"nme": "Ada"}, hint="Write it")
+    sentence = "`name` is missing; the workflow does not ask for `nme`; did you mean `name`? Write it"
+    assert caught.value.sentence == sentence
+
+
 def test_a_whole_input_is_what_is_given() -> None:
     check_values(asked("${input}"), {})
     check_values(asked("${input}"), {"anything": 1})
+    check_values((), 5)  # type: ignore[arg-type]  # `--input 5`
+    check_values(asked("${input}"), ["anything"])  # type: ignore[arg-type]
 
 
 def test_inputs_compare_by_what_a_face_shows() -> None:

@@ -18,8 +18,6 @@ ROWS = [conformance.with_decision(row, DECISIONS) for row in conformance.read_ro
 
 # not met yet, each with what it waits for
 WAITING = {
-    "w-sse-raw": "http-client gives the chunks of a stream without `stream_format` as text, the peer as bytes",
-    "w-sse-in-dict-unfrag": "the engine does not read `stream_fragmented` yet",
 }
 
 

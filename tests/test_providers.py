@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,14 @@ from composemagic.transport import providers
 from composemagic.transport.providers import (
     DIALECTS,
     ProviderError,
-    ToolCalls,
     Watch,
-    clean,
     dialect_of,
     error_message,
-    read_answer,
+    page_words,
     text_of,
 )
 from tests import conformance
+from tests.tool_calls import ToolCalls
 
 ROWS = [row for row in conformance.read_rows(Path(__file__).parent / "data" / "sse.jsonl") if row.get("expect")]
 CHAT, RESPONSES, ANTHROPIC, OLLAMA = (
@@ -356,29 +354,6 @@ def test_text_of(dialect: providers.Dialect | None, chunk: object, text: str) ->
     assert text_of(dialect, chunk) == text
 
 
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("", ""),
-        ("plain", "plain"),
-        ("é🚀", "é🚀"),
-        ("a\ud83d", "a\ufffd"),
-        ("\ude80b", "\ufffdb"),
-        ("\ud83d\ude80", "🚀"),
-        ("\ud83dx\ud83d\ud83d\ude80é", "\ufffdx\ufffd🚀é"),
-    ],
-)
-def test_clean(text: str, shown: str) -> None:
-    assert clean(text) == shown
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.text(alphabet=st.characters(exclude_categories=()), max_size=20))
-def test_clean_text_can_always_be_encoded(text: str) -> None:
-    assert clean(clean(text)) == clean(text)
-    clean(text).encode()
-
-
 # ── tool calls ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -418,46 +393,49 @@ def test_an_odd_piece_is_an_empty_call() -> None:
     assert calls(choice({"tool_calls": [{"function": 7}]})) == [{"id": "", "name": "", "arguments": ""}]
 
 
-# ── whole answers ───────────────────────────────────────────────────────────────────────────────────────────────────
+# ── pages, and reasons to stop ──────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
-    "content_type", ["application/json", "Application/JSON; charset=utf-8", "application/x+json", "", "text/plain"]
-)
-def test_a_whole_answer_is_read(content_type: str) -> None:
-    body = json.dumps(
-        {"model": "m", "choices": [{"message": {"content": "é"}, "finish_reason": None}]}, ensure_ascii=False
-    )
-    value, watch = read_answer(CHAT, content_type, b"\xef\xbb\xbf"[: 3 * bool(content_type[:1] == "a")] + body.encode())
-    assert text_of(CHAT, value) == "é"
-    assert (watch.finished, watch.model) == (True, "m")
-
-
-@pytest.mark.parametrize(
-    ("content_type", "body", "kind", "words"),
+    ("page", "words"),
     [
-        ("application/json", b'{"error":{"message":"boom","type":"api_error"}}', "server", "boom"),
-        ("application/json", b'{"object":"response","status":"failed","error":{"message":"boom"}}', "server", "boom"),
-        ("application/json", b'{"choices"', "invalid_json", "not valid JSON"),
-        ("application/json", b"[" * 100_000, "invalid_json", "[[["),
-        (
-            "text/html",
-            b"<!doctype html><title>502 Bad\n Gateway</title>",
-            "content_type",
-            "text/html: '502 Bad Gateway'",
-        ),
-        ("text/html; charset=x", b"<h1>Sign&nbsp;in</h1> <p>please", "content_type", "text/html: 'Sign in please'"),
-        ("text/plain", b"upstream gone", "content_type", "'upstream gone'"),
-        ("", b"\xff\xfe", "content_type", "no content type"),
-        ("image/png", b"x" * 5000, "content_type", "…'"),
+        ("<!doctype html><title>502 Bad\n Gateway</title><h1>x</h1>", "502 Bad Gateway"),
+        ('<TITLE lang="en">A &amp; B</TITLE>', "A & B"),
+        ("<h1>Sign&nbsp;in</h1> <p>please", "Sign in please"),
+        ("<style>p {}</style><script>let a\n</script><!-- no --><p>words", "words"),
+        ("", ""),
+        ("<p><br>", ""),
     ],
 )
-def test_what_is_no_answer_is_refused_in_words(content_type: str, body: bytes, kind: str, words: str) -> None:
-    with pytest.raises(RunError) as caught:
-        read_answer(RESPONSES, content_type, body)
-    assert caught.value.kind == kind
-    assert words in str(caught.value)
-    assert len(str(caught.value)) < 300
+def test_the_words_of_a_page(page: str, words: str) -> None:
+    assert page_words(page) == words
+
+
+CUT = "the answer was cut at max_tokens; raise it for more"
+
+
+@pytest.mark.parametrize(
+    ("dialect", "chunk", "note"),
+    [
+        (CHAT, choice({}, "stop"), None),
+        (CHAT, choice({}), None),
+        (CHAT, choice({}, "length"), CUT),
+        (CHAT, choice({}, "content_filter"), "the provider's content filter ended the answer"),
+        (CHAT, choice({}, "tool_calls"), "the model asked for a tool instead of answering; composemagic runs none"),
+        (ANTHROPIC, {"type": "message_delta", "delta": {"stop_reason": "max_tokens"}}, CUT),
+        (ANTHROPIC, {"type": "message_delta", "delta": {"stop_reason": "end_turn"}}, None),
+        (ANTHROPIC, {"type": "message_delta", "delta": {"stop_reason": "refusal"}}, "the model refused to answer"),
+        (
+            RESPONSES,
+            {"object": "response", "status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}},
+            "the answer was cut at max_output_tokens; raise it for more",
+        ),
+        (RESPONSES, {"type": "response.completed", "response": {"status": "completed"}}, None),
+        (OLLAMA, {"done": True, "done_reason": "length"}, CUT),
+    ],
+)
+def test_why_an_answer_ended(dialect: providers.Dialect, chunk: object, note: str | None) -> None:
+    assert watched(dialect, chunk).note == note
 
 
 # ── anything at all ─────────────────────────────────────────────────────────────────────────────────────────────────

@@ -10,16 +10,18 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 import tracemalloc
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import httpx
 import pytest
 
 import composemagic
-from composemagic import RunError, UsageError, Workflow
+from composemagic import InputError, ModelError, RunError, UsageError, Workflow
 from composemagic.components import GROUP, find
 from composemagic.engine.events import (
     Answered,
@@ -35,8 +37,10 @@ from composemagic.engine.events import (
 )
 from composemagic.engine.loop import PrivateLoop, private_loop
 from composemagic.engine.record import Inbox, Record
-from composemagic.engine.run import Run
-from composemagic.workflow.component import Action, Batch, Component, Context, Value
+from composemagic.engine.run import Run, Surroundings
+from composemagic.notebook.view import bundle
+from composemagic.transport.providers import ProviderError
+from composemagic.workflow.component import Action, Batch, Component, Context, Settings, Value
 from tests.conftest import EchoServer
 from tests.servers.faults import FaultServer
 
@@ -477,25 +481,6 @@ def test_cancelling_who_waits_stops_the_run() -> None:
     assert run.wait(5) and run.status == "stopped"
 
 
-def test_cancelling_who_reads_stops_the_run() -> None:
-    gate = Gate()
-    run = scripted(gated(gate, ["a"])).start({})
-
-    async def main() -> None:
-        async def read() -> None:
-            async for _ in run:
-                pass
-
-        task = asyncio.create_task(read())
-        assert await asyncio.to_thread(gate.reached.wait, 5)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    asyncio.run(main())
-    assert run.wait(5) and run.status == "stopped"
-
-
 def test_finished_gives_the_run() -> None:
     async def main() -> None:
         run = scripted(says("a")).start({})
@@ -578,10 +563,10 @@ STREAMS = [
     ("${output as text}", ["a", "b"], "ab", "ab"),
     ("${output as stream/text}", ["a", "b"], "ab", "ab"),
     ("got: ${output}", ["a", "b"], "got: ab", "got: ab"),
-    ("${output}", [{"n": 1}, {"n": 2}], [{"n": 1}, {"n": 2}], '{"n": 1}{"n": 2}'),
+    ("${output}", [{"n": 1}, {"n": 2}], [{"n": 1}, {"n": 2}], '{"n":1}\n{"n":2}'),
     ("${output as stream/json}", [{"n": 1}, 2], [{"n": 1}, 2], '{"n":1}\n2'),
     ("${output as stream/json}", ["a", "b"], ["a", "b"], '"a"\n"b"'),
-    ("${output}", [1, "a", None, True], [1, "a", True], "1atrue"),
+    ("${output}", [1, "a", None, True], [1, "a", True], "1\na\ntrue"),
 ]
 
 
@@ -941,3 +926,498 @@ def test_a_transport_that_streams() -> None:
 def test_a_value_from_a_server(echo_server: EchoServer) -> None:
     yaml = f"component: {{type: http-client, endpoint: '{echo_server.url}/slow/1/x', output: '${{response.v}}'}}"
     assert composemagic.load(yaml)().output == "x"
+
+
+# -- an output that matches nothing is never silent ------------------------------------------------------------------------
+
+
+def notices(run: Run) -> list[Notice]:
+    """What the run itself had to say, beside the notes on its document."""
+    return [event for event in run.events if isinstance(event, Notice) and event.sentence not in run.plan.notes]
+
+
+CHUNKS: list[dict[str, Any]] = [{"choices": [{"delta": {"role": "assistant"}}]}, {"choices": [{"delta": {"content": "a"}}]}]
+
+NO_VALUE = [
+    ("${result.choices[0].message.content}", "${result[].choices[0].delta.content}", "result.choices[0].message.content"),
+    ("${result.choices[0].delta.content}", "${result[].choices[0].delta.content}", "result.choices[0].delta.content"),
+    ("${result[0].choices[0].delta.content}", "${result[].choices[0].delta.content}", "result[0].choices[0].delta.content"),
+    ("${result[*].n}", "${result[].n}", "result[*].n"),
+    ("${result.content[0].text}", "${result[].delta.text}", "result.content[0].text"),
+    ("a ${result.x | y}", "${result[].x}", "result.x | y"),
+    ("{text: '${result.x}'}", "${result[].x}", "result.x"),
+]
+
+
+@pytest.mark.parametrize(("output", "wanted", "marked"), NO_VALUE)
+def test_a_path_into_a_stream_as_if_it_were_a_value(output: str, wanted: str, marked: str) -> None:
+    closed = threading.Event()
+
+    async def act(_: Context) -> AsyncGenerator[Any, None]:
+        try:
+            for chunk in CHUNKS:
+                yield chunk
+        finally:
+            closed.set()
+
+    run = scripted(act, f"component:\n  type: scripted\n  output: {output}\n").start({})
+    assert run.wait(5) and run.status == "failed" and closed.is_set()
+    assert run.error is not None and run.error.kind == "output" and f"`{wanted}`" in run.error.sentence
+    assert "`stream: false`" in run.error.sentence
+    mark = run.error.mark
+    assert mark is not None
+    assert mark.source.line(mark.line)[mark.column :].startswith("${" + marked)
+
+
+def test_a_path_into_a_stream_of_text() -> None:
+    run = composemagic.load("component: {type: echo, text: a b, output: '${result.x}'}").start({})
+    assert run.wait(5) and run.error is not None
+    assert run.error.sentence == "the answer is a stream of text, which has no `x`; write `${result[]}`"
+
+
+AFTER = [
+    ("job: {output: '${output.text}'}", "`${output}`"),
+    ("job: {output: '${jobs.job-1.output.text}'}", "`${jobs.job-1.output}`"),
+    ("job: {}, output: '${output.text}'", "`${output}`"),
+    ("job: {}, output: '${jobs.job-1.output.a.b}'", "`${jobs.job-1.output}`"),
+    ("job: {}, output: '${jobs.__job__.output[0]}'", "`${jobs.__job__.output}`"),
+    ("output: '${output.text}'", "`${output}`"),
+]
+
+
+@pytest.mark.parametrize(("workflow", "wanted"), AFTER)
+def test_a_path_into_an_output_that_streams(workflow: str, wanted: str) -> None:
+    run = scripted(says("a", "b"), f"workflow: {{{workflow}}}\ncomponent: {{type: scripted}}").start({})
+    assert run.wait(5) and run.status == "failed" and run.error is not None
+    assert run.error.kind == "output" and run.error.sentence.endswith(f"write {wanted}")
+    assert run.error.mark is not None and run.error.mark.line == 0
+
+
+JOBS = [
+    "output: '${jobs.job-1.output}'",
+    "output: '${jobs.__job__.output}'",
+    "job: {output: '${jobs.job-1.output}'}",
+    "job: {output: '${jobs.__job__.output}'}",
+    "job: {output: '${output}'}, output: '${jobs.job-1.output}'",
+]
+
+
+@pytest.mark.parametrize("workflow", JOBS)
+def test_a_job_is_known_by_its_id_in_every_output(workflow: str) -> None:
+    run = scripted(says("a", "b"), f"workflow: {{{workflow}}}\ncomponent: {{type: scripted}}")()
+    assert run.output == "ab" and run.timing.deltas == 2
+
+
+ANSWER = {"choices": [{"message": {"role": "assistant", "content": None}}], "usage": {"n": 1}}
+VALUES_LOST = [
+    ("${result.mesage}", {"message": 1}, "`result.mesage`; the answer has `message`; did you mean `message`?"),
+    ("${result.choices[0].mesage.content}", ANSWER, "; `choices[0]` has `message`; did you mean `message`?"),
+    ("${result.choices[1].message}", ANSWER, "; `choices` has 1 item"),
+    ("${result.choices[0].message.content}", ANSWER, "; `choices[0].message.content` is null"),
+    ("${result.usage.n.deep}", ANSWER, "; `usage.n` is a number"),
+    ("${result[].a}", ANSWER, "; the answer has `choices`, `usage`"),
+    ("got ${result.a}", ANSWER, "; the answer has `choices`, `usage`"),
+    ("{x: '${result.a}', y: '${result.b}', z: 1}", ANSWER, "; the answer has `choices`, `usage`"),
+    ("${result.a}", [], "; the answer is a list"),
+    ("${result.a}", None, "; the answer is empty"),
+    ("${result.a}", '{"a": 1}', '; the answer is text: `{"a": 1}`'),
+    ("${result.a}", {}, "; the answer has no keys"),
+    ("${result.a}", {"error": {"message": "bad luck", "code": 7}}, "; the answer is an error: bad luck"),
+    ("${result.error.words}", {"error": {"message": "bad luck"}}, "; `error` has `message`"),
+]
+
+
+@pytest.mark.parametrize(("output", "value", "words"), VALUES_LOST)
+def test_an_output_that_matches_nothing_in_a_value(output: str, value: Any, words: str) -> None:
+    run = scripted(says(Value(value)), f"component:\n  type: scripted\n  output: {output}\n")()
+    (notice,) = notices(run)
+    assert words in notice.sentence and notice.sentence.startswith("nothing in the answer matched `")
+    assert notice.mark is not None and "^" * 8 in str(notice) and str(notice).startswith(notice.sentence)
+
+
+@pytest.mark.parametrize("value", ["<!DOCTYPE html><title>Log in</title>", "  <html>", b"\x89PNG"])
+def test_a_path_into_what_can_have_none(value: Any) -> None:
+    run = scripted(says(Value(value)), "component:\n  type: scripted\n  output: ${result.a.b}\n").start({})
+    assert run.wait(5) and run.error is not None and run.error.kind == "output" and run.error.mark is not None
+    assert run.error.sentence.startswith("the answer is bytes" if isinstance(value, bytes) else "the answer is a web page")
+
+
+MATCHED = [
+    ("${result.a}", {"a": 0}, 0),
+    ("${result.a | none}", {"b": 1}, "none"),
+    ("{a: '${result.a}', b: '${result.b}'}", {"a": 1}, {"a": 1, "b": None}),
+    ("${result}", None, None),
+    ("${result}", "<html>", "<html>"),
+]
+
+
+@pytest.mark.parametrize(("output", "value", "expected"), MATCHED)
+def test_what_matches_is_not_talked_about(output: str, value: Any, expected: Any) -> None:
+    run = scripted(says(Value(value)), f"component:\n  type: scripted\n  output: {output}\n")()
+    assert run.output == expected and not notices(run)
+
+
+STREAMS_LOST = [
+    ("${result[].choices[0].delta.contnt}", CHUNKS[1:], "; `choices[0].delta` has `content`; did you mean `content`?"),
+    ("${result[].chioces}", CHUNKS, "; its chunks have `choices`; did you mean `choices`?"),
+    ("${result[].a}", [{}], "; its chunks have no keys"),
+    ("${result[].a}", ["x"], "; its chunks are text"),
+    ("${result[].a}", [{"error": "x", "b": 1}], "; its chunks have `error`, `b`"),
+]
+
+
+@pytest.mark.parametrize(("output", "chunks", "words"), STREAMS_LOST)
+def test_an_output_that_matches_nothing_in_a_stream(output: str, chunks: list[Any], words: str) -> None:
+    run = scripted(says(*chunks), f"component:\n  type: scripted\n  output: {output}\n")()
+    (notice,) = notices(run)
+    assert notice.sentence == f"nothing in the stream matched `output`{words}"
+    assert notice.mark is not None and notice.mark.draw() in str(notice)
+
+
+def test_an_output_that_matches_nothing_after_the_job() -> None:
+    yaml = "workflow:\n  output: ${output.txet}\ncomponent: {type: scripted}\n"
+    run = scripted(says(Value({"text": "a"})), yaml)()
+    (notice,) = notices(run)
+    assert notice.sentence == "nothing in the output matched `output.txet`; the output has `text`; did you mean `text`?"
+
+
+def test_chunks_that_are_shown_as_they_came() -> None:
+    run = scripted(says(*CHUNKS))()
+    (notice,) = notices(run)
+    assert notice.sentence == (
+        "the answer streams as JSON chunks; for its text alone add `output: ${result[].choices[0].delta.content}`"
+    )
+    run = scripted(says({"n": 1}))()
+    assert [notice.sentence for notice in notices(run)] == [
+        "the answer streams as JSON chunks; for a part of each add `output: ${result[].…}`"
+    ]
+    asked = scripted(says({"n": 1}), "workflow: {output: '${output as stream/json}'}\ncomponent: {type: scripted}")()
+    assert not notices(asked)
+
+
+def test_a_mark_is_drawn_in_a_notebook_and_below_the_sentence_elsewhere() -> None:
+    run = scripted(says(Value({"b": 1})), "component:\n  type: scripted\n  output: ${result.a}\n")()
+    shown = bundle(run)
+    drawn = "   3 |   output: ${result.a}\n                 ^^^^^^^^^^^"
+    assert shown["text/plain"].endswith(f"the answer has `b`\n{drawn}")
+    before, _, after = shown["text/html"].partition("the answer has `b`</div>")
+    assert before and after.startswith('<pre class="compose-words"') and drawn in after
+
+
+FRAGMENTED = [("false", ["one", "two"]), ("'false'", ["one", "two"]), ("${input.no}", "onetwo"), ("true", "onetwo")]
+
+
+@pytest.mark.parametrize(("fragmented", "value"), FRAGMENTED)
+@pytest.mark.parametrize("output", ["${output}", "${output as text[]}", "${output as stream/text}"])
+def test_chunks_that_are_values_of_their_own(fragmented: str, value: Any, output: str) -> None:
+    body = 'data: {"d": "one"}\n\ndata: {"d": "two"}\n\n'
+    headers = {"content-type": "text/event-stream"}
+    yaml = f"""
+workflow: {{job: {{output: "{output}"}}}}
+component:
+  type: http-client
+  action:
+    endpoint: https://nowhere.invalid
+    body: {{}}
+    stream_format: json
+    stream_fragmented: {fragmented}
+    output: ${{response[].d}}
+"""
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, headers=headers, text=body))
+    assert composemagic.load(yaml, transport=transport)(no=True).output == value
+    broken = composemagic.load(yaml.replace(f"fragmented: {fragmented}", "fragmented: maybe"), transport=transport).start({})
+    assert broken.wait(5) and broken.error is not None
+    assert broken.error.sentence == '`stream_fragmented`: "maybe" is no boolean'
+
+
+# -- what a component promises -------------------------------------------------------------------------------------------
+
+
+def test_a_component_of_two_sources() -> None:
+    class Two(component(says({"n": 1}, {"n": 2}))):  # type: ignore[misc]
+        sources: ClassVar[tuple[str, ...]] = ("a", "b")
+
+    undo = composemagic.register_component(Two)
+    try:
+        workflows = [composemagic.load(f"component: {{type: scripted, output: '{output}'}}") for output in
+                     ("${a[].n}", "${b[].n}", "${a[].n}${b[].n}")]  # fmt: skip
+    finally:
+        undo()
+    assert [workflow().output for workflow in workflows] == [[1, 2], [1, 2], "1122"]
+
+
+def broken_promise(act: Any) -> RunError:
+    run = scripted(act).start({})
+    assert run.wait(5) and run.status == "failed" and run.error is not None and run.error.kind == "internal"
+    return run.error
+
+
+def test_promises_that_a_component_breaks() -> None:
+    async def coroutine(_: Context) -> Any:
+        return 1
+
+    assert broken_promise(coroutine).sentence == (
+        "the component `scripted` breaks its contract: `run` is no asynchronous generator but gives a coroutine"
+    )
+    assert "gives a list" in broken_promise(lambda _: [1]).sentence
+    late = "the component `scripted` breaks its contract: it yields a Value after chunks"
+    assert broken_promise(says("a", Value(1))).sentence == late
+    assert broken_promise(says("a", Batch(["b"]), Value(1))).sentence == late
+
+
+# -- limits --------------------------------------------------------------------------------------------------------------
+
+BEYOND = [
+    ("${output}", "x"),
+    ("{answer: '${output}'}", "x"),
+    ("${output as text}", "x"),
+    ("<${output}>", "x"),
+    ("${output}", {"a": ["x"]}),
+    ("{answer: '${output}'}", {"x": 1}),
+    ("${output as stream/json}", "x"),
+]
+
+
+@pytest.mark.parametrize(("output", "chunk"), BEYOND, ids=str)
+def test_the_limit_holds_for_every_kind_of_output(output: str, chunk: Any) -> None:
+    given = 0
+
+    async def act(_: Context) -> AsyncGenerator[Any, None]:
+        nonlocal given
+        for _ in range(40):
+            given += 1
+            yield json.loads(json.dumps(chunk).replace("x", "x" * 2**20))
+
+    run = scripted(act, f"workflow:\n  output: {output}\ncomponent: {{type: scripted}}\n").start({})
+    assert run.wait(20) and run.error is not None and run.error.kind == "too_large" and "8 MiB" in run.error.sentence
+    assert given < 12
+
+
+# -- keys ----------------------------------------------------------------------------------------------------------------
+
+KEY = "sk-secret-0123456789"
+KEYED = "component: {type: scripted, output: '${result}', note: '${env.MY_API_KEY} ${env.PLACE} ${env.ODD | x}'}"
+
+
+def keyed(act: Act) -> Run:
+    """A finished run that has taken the key from the environment."""
+
+    class Scripted(component(act)):  # type: ignore[misc]
+        action: ClassVar[Any] = type("Noted", (Settings,), {"__annotations__": {"note": Any}, "note": None})
+
+        async def run(self, action: Action, context: Context) -> AsyncGenerator[Any, None]:
+            await context.render(action.fields["note"])
+            async for answer in act(context):
+                yield answer
+
+    undo = composemagic.register_component(Scripted)
+    try:
+        env = {"MY_API_KEY": KEY, "PLACE": "Jeju-Island", "ODD": "ghp_0123456789abcdef"}
+        run = composemagic.load(KEYED, env=env).start({})
+    finally:
+        undo()
+    assert run.wait(5)
+    return run
+
+
+def failing(error: BaseException) -> Act:
+    async def act(_: Context) -> AsyncGenerator[Any, None]:
+        yield "a"
+        raise error
+
+    return act
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RunError("server", f"you said {KEY}"),
+        ValueError(f"you said {KEY}"),
+        ProviderError("auth", f"wrong key {KEY}"),
+        InputError({"x": f"`{KEY}` is no number"}),
+        ModelError(f"no {KEY} here, and no ghp_0123456789abcdef"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_no_error_tells_a_key(error: BaseException) -> None:
+    try:
+        raise KeyError(KEY)
+    except KeyError:
+        error.__cause__ = ValueError(f"because of {KEY}")
+        run = keyed(failing(error))
+    assert run.error is not None and "***" in run.error.sentence
+    try:
+        run.raise_for_error()
+    except RunError as raised:
+        shown = "".join(traceback.TracebackException.from_exception(raised, capture_locals=True).format())
+        told = [str(raised), repr(raised), repr(vars(raised)), repr(raised.args), *map(repr, run.events)]
+    frames = shown.split("test_run.py", 1)[0]  # this test's own locals hold the key
+    assert KEY not in frames and KEY not in "".join(told) and "ghp_0" not in "".join(told)
+
+
+def test_no_note_model_or_delta_tells_a_key() -> None:
+    async def act(context: Context) -> AsyncGenerator[Any, None]:
+        context.note(f"note {KEY} in Jeju-Island")
+        context.answered_by(f"m {KEY}", instead_of=KEY)
+        yield f"text {KEY} and "
+        yield Batch(["more ", KEY, "!"])
+
+    run = keyed(act)
+    assert KEY not in "".join(map(repr, run.events))
+    assert Notice("note *** in Jeju-Island") in run.events and Answered("m ***", False, "***") in run.events
+    assert run.output == "text *** and more ***!" and run.model == "m ***" and run.instead_of == "***"
+    assert keyed(says(Value(f"it is {KEY}"))).output == "it is ***"
+
+
+def test_no_drawn_keys_tell_a_key() -> None:
+    yaml = KEYED.replace("'${result}'", "'${result.x}'")
+    assert yaml != KEYED
+    run = keyed(says(Value({KEY: 1})))
+    assert run.output == {KEY: 1}  # what the user asked for is left as it is
+
+
+def test_an_error_is_raised_again_without_growing() -> None:
+    run = scripted(failing(RunError("server", "it broke"))).start({})
+    assert run.wait(5)
+    lengths = set()
+    for _ in range(5):
+        with pytest.raises(RunError) as caught:
+            run.raise_for_error()
+        assert caught.value is run.error and caught.value.__context__ is None
+        lengths.add(len(caught.tb and traceback.extract_tb(caught.tb)))
+    assert len(lengths) == 1
+
+
+# -- readers and threads -------------------------------------------------------------------------------------------------
+
+
+def test_a_reader_that_is_cancelled_leaves_the_run_to_the_others() -> None:
+    gate = Gate()
+    run = scripted(gated(gate, ["a"], ["b"])).start({})
+
+    async def main() -> None:
+        async def read() -> None:
+            async for _ in run:
+                pass
+
+        task = asyncio.create_task(read())
+        assert await asyncio.to_thread(gate.reached.wait, 5)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        events = aiter(run)
+        with pytest.raises(TimeoutError):
+            while True:
+                await asyncio.wait_for(anext(events), 0.05)
+
+    asyncio.run(main())
+    assert not run.done
+    gate.open()
+    assert run.wait(5) and run.status == "done" and run.text == "ab"
+
+
+SLOW_START = """
+import threading, time, composemagic
+from composemagic.engine.run import Run, Surroundings
+from composemagic.components.echo import Echo
+started = threading.Event()
+def start(progress):
+    started.set()
+    time.sleep(60)
+class Local(Echo):
+    type = "local"
+    async def run(self, action, context):
+        await context.local_model()
+        yield "never"
+composemagic.register_component(Local)
+run = Run(composemagic.load("component: {type: local}")._plan, {}, Surroundings(local=start))
+assert started.wait(5)
+run.cancel()
+assert run.wait(5)
+print(run.status)
+"""
+
+
+def test_a_process_does_not_wait_for_a_model_that_starts() -> None:
+    begun = time.monotonic()
+    done = python(SLOW_START)
+    assert (done.stdout, done.stderr) == ("stopped\n", "") and time.monotonic() - begun < 20
+
+
+def test_starting_the_model() -> None:
+    def start(progress: Callable[[str], None]) -> Any:
+        progress("starting")
+        if fails:
+            raise ModelError("no model here")
+        return SimpleNamespace(url="http://here", key="k", name="m")
+
+    async def act(context: Context) -> AsyncGenerator[Any, None]:
+        yield (await context.local_model()).name
+
+    workflow = scripted(act)
+    for fails in (False, True):
+        run = Run(workflow._plan, {}, Surroundings(local=start))
+        assert run.wait(5) and Notice("starting") in run.events
+        assert (run.error.sentence if run.error else run.text) == ("no model here" if fails else "m")
+
+
+def test_a_closed_loop_leaves_nothing_open() -> None:
+    code = (
+        "import composemagic; from composemagic.engine.loop import private_loop\n"
+        "composemagic.load('component: {type: echo, text: a}')(); loop = private_loop(); loop.close(); loop.close()\n"
+        "assert loop.loop.is_closed(); del loop\n"
+        "print(composemagic.load('component: {type: echo, text: b}')().text)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr, done.returncode) == ("b\n", "", 0)
+
+
+# -- what is given to `load` and `run` ------------------------------------------------------------------------------------
+
+ASKS = "component: {type: echo, text: '${input.self} ${input.values | v} ${input.workflow | w}'}"
+
+
+def test_inputs_may_have_any_name() -> None:
+    assert composemagic.load(ASKS)(self="s", workflow="x").text == "s v x"
+    assert composemagic.load(ASKS).stream(self="s").result(5) == "s v w"
+    assert asyncio.run(composemagic.load(ASKS).arun(self="s")).text == "s v w"
+
+
+def test_an_input_called_local() -> None:
+    workflow = composemagic.load("component: {type: echo, text: 'in ${input.local}'}")
+    for given in ("Seoul", True):
+        with pytest.raises(UsageError, match=r"`local` .* `start\(\{\"local\": \.\.\.\}\)`"):
+            workflow(local=given)  # type: ignore[arg-type]
+    assert workflow.start({"local": "Seoul"}).result(5) == "in Seoul"
+    with pytest.raises(UsageError, match="`local` is True or False, not 'Seoul'"):
+        composemagic.load("component: {type: echo, text: a}")(local="Seoul")  # type: ignore[arg-type]
+
+
+NO_SOURCES: list[tuple[Any, str]] = [
+    (None, "`load` takes YAML text or the path of a file, not None"),
+    (b"component:", "`load` takes YAML text or the path of a file, not bytes"),
+    ({}, "`load` takes YAML text or the path of a file, not dict"),
+    ("chat.txt", "there is no file `chat.txt`"),
+    ("no/such/chat.json", "there is no file `no/such/chat.json`"),
+    (Path("nothing.yml"), "there is no file `nothing.yml`"),
+]
+
+
+@pytest.mark.parametrize(("source", "sentence"), NO_SOURCES)
+def test_what_cannot_be_loaded(source: Any, sentence: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        composemagic.load(source)
+    assert str(caught.value) == f"compose: {sentence}"
+
+
+def test_a_file_of_another_name(tmp_path: Path) -> None:
+    (tmp_path / "chat.txt").write_text("component: {type: echo, text: a}")
+    assert composemagic.load(str(tmp_path / "chat.txt"))().text == "a"
+
+
+def test_a_transport_that_is_not_asynchronous() -> None:
+    with pytest.raises(UsageError, match=r"`transport` is an asynchronous one, .*, not HTTPTransport"):
+        composemagic.load("component: {type: echo}", transport=httpx.HTTPTransport())

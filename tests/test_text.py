@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from composemagic.text import STRAY, Cleaner, plain
+from composemagic.text import STRAY, Cleaner, clean, plain
 
 ROWS = {
     "words": ("Hello, 世界 🙂\n\ttab", "Hello, 世界 🙂\n\ttab"),
@@ -111,3 +111,27 @@ def test_nothing_to_obey_is_left(pieces: list[str]) -> None:
     assert not STRAY.search(shown)
     assert shown.encode("utf-8") is not None
     assert plain(shown) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("", ""),
+        ("plain", "plain"),
+        ("é🚀", "é🚀"),
+        ("a\ud83d", "a\ufffd"),
+        ("\ude80b", "\ufffdb"),
+        ("\ud83d\ude80", "🚀"),
+        ("\ud83dx\ud83d\ud83d\ude80é", "\ufffdx\ufffd🚀é"),
+    ],
+)
+def test_clean(text: str, shown: str) -> None:
+    assert clean(text) == shown
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(alphabet=st.characters(exclude_categories=()), max_size=20))
+def test_clean_text_can_always_be_encoded(text: str) -> None:
+    assert clean(clean(text)) == clean(text)
+    clean(text).encode()
+    assert plain(clean(text)) == plain(text)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+import re
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
@@ -13,16 +14,15 @@ from composemagic.errors import RunError
 from composemagic.language.template import Spell
 from composemagic.transport.address import spell_in_address, spell_in_path
 from composemagic.transport.http import Request, Response, Timeouts, new_client, send
-from composemagic.transport.providers import Dialect, ProviderError, Watch, dialect_of, error_message, text_of
-from composemagic.transport.sse import LineReader, Message, SSEParser
+from composemagic.transport.providers import ProviderError, Watch, dialect_of
+from composemagic.transport.reading import FORMATS, LINES, UNNAMED, Reading, is_stream
+from composemagic.transport.whole import read_chunk, read_value
 from composemagic.workflow.component import Action, Batch, Context, LocalAddress, Settings, SettingsModel, Value
 
 __all__ = ["HttpClient"]
 
 _METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS")
-_DRAIN_SECONDS = 0.1
 _STREAMING_PATHS = ("/chat/completions", "/completions", "/responses", "/messages")
-_decode = json.JSONDecoder().raw_decode
 
 
 class HttpSettings(Settings):
@@ -75,30 +75,32 @@ class HttpClient:
             yield f"unknown method `{method}`; it is one of {', '.join(_METHODS)}", "method"
         if "stream_format" in action and _never_streams(action):
             yield "`stream_format` without a streaming request: add `stream: true` to the body", "stream_format"
+        elif action.get("stream_format") == "text" and re.search(r"response\[\][.\[]", str(action.get("output"))):
+            yield "the chunks are text, which has no paths: write `stream_format: json`", "stream_format"
 
     async def run(self, action: Action, context: Context) -> AsyncGenerator[Any, None]:
         """Send the action's request and yield what comes back."""
         request = await _request(action, context)
-        client = context.shared(("http", context.transport), lambda: new_client(context.transport))
         timeouts = _timeouts(
             await context.render(action.settings.get("timeout")), await context.render(action.fields.get("timeout"))
         )
-        stream_format = await context.render(action.fields.get("stream_format"))
-        async with send(client, request, timeouts) as response:
-            if not await _is_stream(response, stream_format, action, context):
-                async for answer in _whole(response, request, action, context):
+        way = context.transport if context.transport is not None else context.shared("http", new_client)
+        watch = Watch(dialect_of(request.url))
+        try:
+            async with (
+                send(way, request, timeouts) as response,
+                aclosing(_answer(response, request, watch, action, context)) as answers,
+            ):
+                async for answer in answers:
                     yield answer
-                return
-            reading = _Reading(response, stream_format, Watch(dialect_of(request.url)), context)
-            async with aclosing(reading.batches()) as batches:
-                try:
-                    async for batch in batches:
-                        yield batch
-                except ProviderError as error:
-                    raise _told(error, request) from None
+        except RunError as error:
+            _report(watch, context)
+            raise _told(error, request) from None
 
 
-def _told(error: ProviderError, request: Request) -> RunError:
+def _told(error: RunError, request: Request) -> RunError:
+    if not isinstance(error, ProviderError):
+        return error
     return RunError(error.kind, f"{request.host} sent an error: {request.redacted(error.message)}")
 
 
@@ -277,237 +279,61 @@ def _seconds(value: Any) -> float:
 # -- the answer ----------------------------------------------------------------------------------------------------------
 
 
-async def _is_stream(response: Response, stream_format: Any, action: Action, context: Context) -> bool:
-    """Whether the body is read as a stream; a server that forgot the content type is believed by what was asked of it."""
-    media_type = response.media_type
-    if media_type == "text/event-stream" or (stream_format == "json-lines" and "json" in media_type):
-        return True
-    if stream_format and media_type in ("", "text/plain", "application/x-ndjson", "application/jsonl"):
-        if media_type in ("", "text/plain"):
-            context.note(f"the server named {media_type or 'no content type'} for its event stream")
-        return True
-    return False
-
-
-async def _whole(response: Response, request: Request, action: Action, context: Context) -> AsyncIterator[Any]:
-    """An answer that came as one body: a Value, or one chunk where the document reads a stream."""
-    dialect = dialect_of(request.url)
-    value = _decoded(await response.body(), response, request)
-    if dialect is not None and isinstance(value, dict):
-        watch = Watch(dialect)
-        try:
-            watch.see([value])
-        except ProviderError as error:
-            raise _told(error, request) from None
-        _report(watch, context)
-        if action.per_chunk and not watch.finished and not text_of(dialect, value):
-            raise RunError("empty", f"{request.host} sent an answer without text: {request.redacted(str(value))[:80]}")
-    if not action.per_chunk:
-        yield Value(value)
+async def _answer(
+    response: Response, request: Request, watch: Watch, action: Action, context: Context
+) -> AsyncGenerator[Any, None]:
+    """The chunks of a stream, or the one value or chunk of a whole body."""
+    stream_format = await _stream_format(action, context)
+    wanted = stream_format is not None or action.per_chunk
+    if not is_stream(response.media_type, watch, stream_format, wanted=wanted):
+        yield await _whole(response, request, watch, action, context)
         return
-    if response.media_type == "text/html" or isinstance(value, str | bytes | None):
-        raise _no_stream(value, response, request)
-    if isinstance(value, dict) and "error" in value and value["error"] and dialect is None:
-        raise RunError("server", f"{request.host} sent an error: {error_message(value)}")
-    context.note("the server answered without streaming")
-    yield Batch([_as_chunk(value, dialect)])
+    if stream_format is None:
+        stream_format = _default_format(response, watch, action, context)
+    if response.media_type in UNNAMED:
+        context.note(f"the server named {response.media_type or 'no content type'} for its event stream")
+    async with aclosing(Reading(response, request, watch, stream_format).chunks()) as reads:
+        async for chunks in reads:
+            if watch.model is not None:
+                context.answered_by(watch.model)
+            yield Batch(chunks)
+    _report(watch, context)
 
 
-def _as_chunk(value: Any, dialect: Dialect | None) -> Any:
-    """A whole chat answer in the shape of one chunk, so that a path into `delta` finds its text."""
-    if dialect is None or dialect.name != "openai-chat" or not isinstance(value, dict):
-        return value
-    choices = value.get("choices")
-    if not isinstance(choices, list):
-        return value
-    whole = [
-        {**choice, "delta": choice.get("message") or {"content": text_of(dialect, value)}}
-        for choice in choices
-        if isinstance(choice, dict)
-    ]
-    return {**value, "choices": whole}
+async def _whole(response: Response, request: Request, watch: Watch, action: Action, context: Context) -> Value | Batch:
+    body = await response.body()
+    if action.per_chunk:
+        answer: Value | Batch = Batch([read_chunk(body, response, request, watch)])
+        context.note("the server answered without streaming")
+    else:
+        answer = Value(read_value(body, response, request, watch))
+    _report(watch, context)  # now: after a Value nobody asks for more
+    return answer
 
 
-def _no_stream(value: Any, response: Response, request: Request) -> RunError:
-    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value or "")
-    if not text.strip():
-        return RunError("empty", f"{request.host} sent an empty answer")
-    start = text.lower().find("<title>")
-    shown = text[start + 7 :].partition("<")[0] if start >= 0 else text
-    kind = response.media_type or "no content type"
-    return RunError("content_type", f'{request.host} sent {kind}: "{" ".join(request.redacted(shown).split())[:120]}"')
+async def _stream_format(action: Action, context: Context) -> str | None:
+    name = await context.render(action.fields.get("stream_format"))
+    if name is not None and name not in FORMATS:
+        raise RunError("request", f"`stream_format` is one of {', '.join(FORMATS)}, not {name!r}")
+    return None if name is None else str(name)
 
 
-def _decoded(body: bytes, response: Response, request: Request) -> Any:
-    kind = response.media_type
-    if response.status == 204 or (not body and not kind):
+def _default_format(response: Response, watch: Watch, action: Action, context: Context) -> str | None:
+    """Where no `stream_format` is written: json, if `output` reads a path into the chunks of a provider that is known."""
+    holes = action.output.holes if action.output is not None else ()
+    if not any(hole.reference.per_chunk and hole.reference.path for hole in holes):
         return None
-    if kind == "application/json" or kind.endswith("+json"):
-        try:
-            return json.loads(body)
-        except (ValueError, RecursionError) as error:
-            raise RunError("invalid_json", f"{request.host} sent JSON that cannot be read ({error})") from None
-    if kind.startswith("text/"):
-        try:
-            return body.decode(response.encoding, "replace")
-        except LookupError:
-            return body.decode("utf-8", "replace")
-    return body
-
-
-class _Reading:
-    """A stream on its way from bytes to chunks, and what the provider says of it."""
-
-    def __init__(self, response: Response, stream_format: Any, watch: Watch, context: Context) -> None:
-        self.response = response
-        self.stream_format = stream_format
-        self.watch = watch
-        self.context = context
-        self.done = False
-        self.empty = True
-        self.failure: RunError | None = None
-
-    async def batches(self) -> AsyncGenerator[Batch, None]:
-        """The chunks of each network read. Raises RunError: after the chunks before it, when the stream breaks."""
-        feed = self.lines() if self.lines_only else self.messages()
-        async with aclosing(feed):
-            try:
-                async for chunks in feed:
-                    batch, failure = self.seen(chunks)
-                    if batch:
-                        self.empty = False
-                        yield batch
-                    if failure is not None:
-                        raise failure
-                    if self.done or self.said_all:
-                        break
-            except RunError as error:
-                # what breaks after the finish mark breaks nothing
-                if not self.watch.finished or isinstance(error, ProviderError) or self.watch.dialect is None:
-                    raise
-        if self.done or self.said_all:
-            await self.response.drain(_DRAIN_SECONDS)
-        _report(self.watch, self.context)
-        self.judge()
-
-    @property
-    def said_all(self) -> bool:
-        """Whether the provider's own last word was heard; OpenAI's finish reason is followed by usage and `[DONE]`."""
-        return self.watch.finished and self.watch.dialect is not None and not self.watch.dialect.done_counts
-
-    @property
-    def lines_only(self) -> bool:
-        dialect = self.watch.dialect
-        ollama = dialect is not None and dialect.name == "ollama"
-        return self.stream_format == "json-lines" or (ollama and self.response.media_type != "text/event-stream")
-
-    async def messages(self) -> AsyncGenerator[list[Any], None]:
-        parser = SSEParser()
-        async for data in self.response.reads():
-            messages = parser.feed(data)
-            if parser.error_field:
-                self.watch.fail(parser.error_field)
-            yield self.chunks(messages)
-            if self.done:
-                return
-
-    async def lines(self) -> AsyncGenerator[list[Any], None]:
-        reader = LineReader()
-        async for data in self.response.reads():
-            yield [_loads(line) for line in reader.feed(data)]
-        yield [_loads(line) for line in reader.close()]
-
-    def chunks(self, messages: list[Message]) -> list[Any]:
-        """Messages as `stream_format` wants them, up to `[DONE]`, which is never a chunk."""
-        chunks: list[Any] = []
-        as_json = self.stream_format == "json"
-        for message in messages:
-            data = message.data
-            if data == "[DONE]":
-                self.done = True
-                self.watch.done()
-                break
-            if message.event == "error":
-                self.failure = self.broken(data)
-                break
-            if as_json:
-                try:
-                    value, end = _decode(data)
-                    chunks.append(value if end == len(data) else json.loads(data))
-                except (ValueError, RecursionError):
-                    self.failure = _malformed(data)
-                    break
-            elif self.stream_format == "server-sent-events":
-                chunks.append(message._asdict())
-            else:
-                chunks.append(data)
-        return chunks
-
-    def broken(self, data: str) -> RunError:
-        """What an `event: error` says, to be raised after the chunks before it."""
-        try:
-            self.watch.fail(data)
-        except ProviderError as error:
-            return error
-
-    def seen(self, chunks: list[Any]) -> tuple[Batch, RunError | None]:
-        """The good chunks of one read, and what is wrong with the next one."""
-        failure = self.failure
-        if failure is None and self.stream_format == "json-lines":
-            chunks, failure = _up_to_malformed(chunks)
-        try:
-            self.watch.see(chunks if self.stream_format in ("json", "json-lines") else _parsed(chunks))
-        except ProviderError as error:
-            return Batch(chunks[: error.index]), error
-        if self.watch.model is not None:
-            self.context.answered_by(self.watch.model)
-        return Batch(chunks), failure
-
-    def judge(self) -> None:
-        """A stream succeeds only with a finish mark."""
-        if self.watch.dialect is None or self.watch.finished:
-            return
-        if self.empty:
-            raise RunError("empty", "the answer is empty: the stream ended before anything came")
-        raise RunError("truncated", "the stream ended without a finish mark; the answer may be incomplete")
-
-
-class _Malformed:
-    """A line that is not the JSON it should be; the chunks before it are still good."""
-
-    __slots__ = ("text",)
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-
-def _malformed(text: str) -> RunError:
-    return RunError("invalid_json", f"invalid JSON in an event: `{text[:80]}`")
-
-
-def _up_to_malformed(chunks: list[Any]) -> tuple[list[Any], RunError | None]:
-    for at, chunk in enumerate(chunks):
-        if type(chunk) is _Malformed:
-            return chunks[:at], _malformed(chunk.text)
-    return chunks, None
-
-
-def _loads(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return _Malformed(text)
-
-
-def _parsed(chunks: list[Any]) -> list[Any]:
-    """Text or message chunks as JSON, for the provider's marks only."""
-    texts = (chunk["data"] if isinstance(chunk, dict) else chunk for chunk in chunks)
-    found = (_loads(text) if isinstance(text, str) else text for text in texts)
-    return [None if isinstance(value, _Malformed) else value for value in found]
+    if watch.dialect is None and response.media_type not in LINES:
+        context.note("the chunks of this stream are text, which has no paths; where they are JSON, add `stream_format: json`")
+        return None
+    return "json"
 
 
 def _report(watch: Watch, context: Context) -> None:
+    """What the provider said of its own answer."""
     if watch.model is not None:
         context.answered_by(watch.model)
     if watch.usage:
         context.used(watch.usage)
+    if watch.note:
+        context.note(watch.note)

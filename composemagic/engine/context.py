@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncGenerator, Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from composemagic.engine.events import Answered, Notice
 from composemagic.engine.loop import call_on
 from composemagic.engine.stream import Stream
+from composemagic.errors import Mark
 from composemagic.language.casts import Uncollected
-from composemagic.language.template import Template
+from composemagic.language.template import Flaw, Template
 from composemagic.workflow.component import LocalAddress
 from composemagic.workflow.load import Job
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from composemagic.engine.run import Run
 
 __all__ = ["JobContext"]
+
+T = TypeVar("T")
 
 
 class JobContext:
@@ -31,7 +35,7 @@ class JobContext:
         self.transport = run.surroundings.transport
         self._outside: dict[str, Any] = {
             "input": run.input,
-            "env": run.surroundings.env,
+            "env": run.redact.watch(run.surroundings.env),
             "context": {"run_id": run.id},
         }
         self._scope: dict[str, Any] | None = None
@@ -67,16 +71,26 @@ class JobContext:
         """Fill a template of the job or the workflow, whose `input` is the workflow's."""
         return await _render(template, {**self._outside, **more})
 
-    def note(self, sentence: str) -> None:
-        """Tell the user something that is no error."""
-        self._run.say(Notice(sentence))
+    @property
+    def is_shown_raw(self) -> bool:
+        """Whether neither the job nor the workflow has an `output`: the action's answer is shown as it is."""
+        return self._job.output is None and self._run.plan.output is None
+
+    def place(self, flaw: Flaw) -> Mark:
+        """Where the user wrote what a flaw is about."""
+        return self._run.plan.place(flaw)
+
+    def note(self, sentence: str, mark: Mark | None = None) -> None:
+        """Tell the user something that is no error, and of which place in the document."""
+        self._run.say(Notice(sentence, mark))
 
     def answered_by(self, model: str, *, instead_of: str | None = None, local: bool = False) -> None:
         """Say which model answered; the first word counts."""
         run = self._run
         if run.model is None:
-            run.model, run.is_local, run.instead_of = model, local, instead_of
-            run.say(Answered(model, local, instead_of))
+            run.model, run.is_local = run.redact(model), local
+            run.instead_of = instead_of and run.redact(instead_of)
+            run.say(Answered(run.model, local, run.instead_of))
 
     def used(self, usage: Mapping[str, Any]) -> None:
         """Keep the provider's token counts."""
@@ -96,7 +110,31 @@ class JobContext:
         start = self._run.surroundings.local
         assert start is not None
         loop = asyncio.get_running_loop()
-        return await asyncio.to_thread(start, lambda line: call_on(loop, self.note, line))
+        return await _on_daemon(loop, lambda: start(lambda line: call_on(loop, self.note, line)))
+
+
+async def _on_daemon(loop: asyncio.AbstractEventLoop, call: Callable[[], T]) -> T:
+    """Call on a thread that a process which ends does not wait for, unlike those of `asyncio.to_thread`."""
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if future.done():  # cancelled: nobody waits any more
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(cast("T", result))
+
+    def work() -> None:
+        try:
+            result = call()
+        except BaseException as error:
+            call_on(loop, settle, None, error)
+        else:
+            call_on(loop, settle, result, None)
+
+    threading.Thread(target=work, name="composemagic-model", daemon=True).start()
+    return await future
 
 
 async def _render(template: Template, scope: Mapping[str, Any]) -> Any:

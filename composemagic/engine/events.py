@@ -7,10 +7,10 @@ RunStopped and RunFailed. Times are seconds since the run started.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from composemagic.errors import RunError
+from composemagic.errors import Mark, RunError
 
 __all__ = [
     "Answered",
@@ -45,9 +45,16 @@ class JobStarted:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something the user should know that is no error: an older spelling that was read, an answer that came whole."""
+    """Something the user should know that is no error: an older spelling that was read, an answer that came whole.
+
+    `mark` is the place in the document it is about, where there is one; `str` draws it below the sentence.
+    """
 
     sentence: str
+    mark: Mark | None = field(default=None, compare=False)
+
+    def __str__(self) -> str:
+        return self.sentence + (f"\n{self.mark.draw()}" if self.mark else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,8 @@ class PrivateLoop:
             done.result(_CLOSE_SECONDS)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(_CLOSE_SECONDS)
+        if not self.thread.is_alive():
+            self.loop.close()
 
     async def _wind_up(self) -> None:
         tasks = asyncio.all_tasks() - {asyncio.current_task()}

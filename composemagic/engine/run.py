@@ -32,11 +32,13 @@ from composemagic.engine.events import (
 from composemagic.engine.jobs import JOBS
 from composemagic.engine.loop import PrivateLoop, call_on, private_loop
 from composemagic.engine.record import Inbox, Reader, Record, is_last
-from composemagic.engine.stream import join, settle
+from composemagic.engine.stream import LIMIT, join, settle, size, too_large
+from composemagic.engine.unmatched import nothing_in_value, value_of_output
 from composemagic.errors import RunError
 from composemagic.language.casts import CastError, Chunks
-from composemagic.language.template import Flaw, MissingVariable, RenderError
-from composemagic.transport.providers import clean
+from composemagic.language.template import Flaw, MissingVariable, RenderError, Template
+from composemagic.text import clean
+from composemagic.transport.secrets import Redactor
 from composemagic.workflow.component import LocalAddress
 from composemagic.workflow.load import Job, Plan
 
@@ -46,10 +48,10 @@ _POLL_SECONDS = 0.05
 _STOP_SECONDS = 2.0
 _COMPANY_SECONDS = 0.005
 _REST_SECONDS = 0.001
-_OUTPUT_LIMIT = 8 * 2**20
 _numbers = itertools.count(1)
 # a NamedTuple's own constructor costs twice as much, and this one is called for every chunk
 _delta = cast("Callable[[Iterable[object]], Delta]", partial(tuple.__new__, Delta))
+
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
@@ -106,6 +108,8 @@ class Run:
         self._started = time.monotonic()
         self._record = Record()
         self._flush_is_near = False
+        self.redact = Redactor()
+        self._fragmented = True
         self._value: Any = None
         self._has_value = False
         self._length = 0
@@ -131,15 +135,15 @@ class Run:
         pieces = self._pieces()
         if self.encoding == "json":
             return [json.loads(piece) for piece in pieces]
-        return join(pieces, fragmented=True) if pieces else None
+        return join(pieces, fragmented=self._fragmented) if pieces else None
 
     @property
     def text(self) -> str:
-        """The output so far as text; JSON deltas stand one a line, other values as JSON, null is no text."""
+        """The output so far as text; JSON deltas and values stand one a line, values as JSON, null is no text."""
         pieces = self._pieces()
         if not pieces:
             return _as_text(self._value)
-        return ("\n" if self.encoding == "json" else "").join(_as_text(piece) for piece in pieces)
+        return "\n".join(pieces) if self.encoding == "json" else _lines(pieces)
 
     def _pieces(self) -> list[Any]:
         return [event.value for event in self._record.events if type(event) is Delta]
@@ -211,7 +215,8 @@ class Run:
     def raise_for_error(self) -> None:
         """Raise the RunError of a run that failed."""
         if self.error is not None:
-            raise self.error
+            # one object, raised as often as it is asked for: what it remembers of the last time would grow and stay alive
+            raise self.error.with_traceback(None)
 
     def subscribe(self, reader: Reader) -> Callable[[], None]:
         """Call `reader` with lists of events, first with all there were; returns what ends it.
@@ -257,7 +262,11 @@ class Run:
             self._leave(receive)
 
     async def __aiter__(self) -> AsyncIterator[Event]:
-        """Events, on the caller's loop. A caller that lags more than 4,096 events behind gets several deltas as one."""
+        """Events, on the caller's loop. A caller that lags more than 4,096 events behind gets several deltas as one.
+
+        A caller that is cancelled only leaves: the run goes on, for its other readers. `cancel` stops it, and so does
+        cancelling who waits in `finished` or `Workflow.arun`.
+        """
         loop = asyncio.get_running_loop()
         inbox = Inbox(self._record)
         arrived = asyncio.Event()
@@ -285,15 +294,14 @@ class Run:
                     if is_last(event):
                         await self._told_all()
                         return
-        except asyncio.CancelledError:
-            self.cancel()
-            raise
         finally:
             self._leave(receive)
 
     # -- its life, on the private loop -----------------------------------------------------------------------------------
     def say(self, event: Event) -> None:
         """Say something; for what acts in the run."""
+        if isinstance(event, Notice) and self.redact.finds(event.sentence):
+            event = Notice(self.redact(event.sentence), event.mark)
         self._record.say(event)
         self.loop.loop.call_later(_COMPANY_SECONDS, self._flush)
 
@@ -335,17 +343,26 @@ class Run:
         """The job's answer after `job.output` and the workflow's `output`."""
         self.say(JobStarted(job.id, self._elapsed()))
         answer = await JOBS["component"](job, context)
-        if job.output is not None:
-            answer = await context.render_outside(job.output, {"output": answer})
-        if self.plan.output is not None:
-            scope = {"output": answer, "jobs": {job.id: {"output": answer}, "__job__": {"output": answer}}}
-            answer = await context.render_outside(self.plan.output, scope)
+        for template in (job.output, self.plan.output):
+            if template is not None:
+                answer = await self._mapped(template, answer, job, context)
         return answer
+
+    async def _mapped(self, template: Template, answer: Any, job: Job, context: JobContext) -> Any:
+        """An answer through the job's or the workflow's `output`. Raises RunError for a path into a stream."""
+        scope = {"output": answer, "jobs": {job.id: {"output": answer}, "__job__": {"output": answer}}}
+        if isinstance(answer, Chunks):
+            if flaw := value_of_output(template):
+                raise RunError("output", flaw.sentence, mark=self.plan.place(flaw))
+        elif flaw := nothing_in_value(template, scope, scope, "the output"):
+            context.note(flaw.sentence, self.plan.place(flaw))
+        return await context.render_outside(template, scope)
 
     async def _give(self, job: Job, answer: Any) -> None:
         if isinstance(answer, Chunks):
             self.encoding = answer.encoding
-            self._record.joins = answer.encoding != "json"
+            self._fragmented = answer.fragmented
+            self._record.joins = answer.fragmented and answer.encoding != "json"
             async for batch in answer.batches():
                 if self._deltas(batch, job.id):
                     # the user waits for this one: the loop rests, so that the reader's thread gets the interpreter
@@ -357,6 +374,7 @@ class Run:
             self._value = _whole_characters(await settle(answer))
             self._has_value = True
             if isinstance(self._value, str) and self._value:
+                self._value = self.redact(self._value)
                 self._deltas([self._value], job.id)
         self.say(JobFinished(job.id, self._elapsed(), self.timing.deltas))
 
@@ -370,16 +388,22 @@ class Run:
         try:
             text = "".join(batch)
         except TypeError:
-            self._length += 64 * len(batch)
+            self._length += size(batch)
         else:
             self._length += len(text)
+            if self.redact.finds(text):
+                batch = self._redacted(batch, text)
             if self._half or not text.isascii():
                 batch = self._with_whole_characters(batch, is_end=is_end)
-        if self._length > _OUTPUT_LIMIT:
-            raise RunError("too_large", f"the output is longer than {_OUTPUT_LIMIT // 2**20} MiB; the run was ended")
+        if self._length > LIMIT:
+            raise too_large()
         self._record.stream([_delta((value, job)) for value in batch])
         self._flush_soon()
         return is_first
+
+    def _redacted(self, batch: list[str], text: str) -> list[str]:
+        """A batch of texts that holds a secret; joined, since the secret may be cut, where the pieces are of one text."""
+        return [self.redact(text)] if self._record.joins else [self.redact(piece) for piece in batch]
 
     def _with_whole_characters(self, batch: list[str], *, is_end: bool) -> list[str]:
         """Join halves of surrogate pairs that stand in two chunks: JSON may write a character as two escapes."""
@@ -422,11 +446,17 @@ class Run:
         return time.monotonic() - self._started
 
     def _broken(self, error: BaseException) -> tuple[str, RunError]:
-        """The status and the RunError of a run that an exception ended."""
+        """The status and the RunError of a run that an exception ended.
+
+        Its cause is kept for developers, without secrets; what it was raised beside and the frames it came through are not:
+        it is raised again wherever it is asked for.
+        """
         wrapped = self._wrapped(error)
         if wrapped is not error:
             wrapped.__cause__ = error
-        return "truncated" if wrapped.kind == "truncated" else "failed", wrapped
+        wrapped.__context__ = None
+        self.redact.scrub(wrapped)
+        return "truncated" if wrapped.kind == "truncated" else "failed", wrapped.with_traceback(None)
 
     def _wrapped(self, error: BaseException) -> RunError:
         """Every failure inside a run as a RunError with a sentence and, where known, the line of YAML."""
@@ -474,6 +504,15 @@ def _whole_characters(value: Any) -> Any:
         case list():
             return [_whole_characters(inner) for inner in value]
     return value
+
+
+def _lines(pieces: list[Any]) -> str:
+    """Pieces of text as they follow each other, and every other value on a line of its own."""
+    lines: list[str] = []
+    for is_text, group in itertools.groupby(pieces, lambda piece: isinstance(piece, str)):
+        texts = map(_as_text, group)
+        lines += ["".join(texts)] if is_text else texts
+    return "\n".join(lines)
 
 
 def _as_text(value: Any) -> str:

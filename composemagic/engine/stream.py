@@ -9,8 +9,9 @@ from typing import Any
 from composemagic.errors import RunError
 from composemagic.language.casts import Chunks
 
-__all__ = ["Stream", "join", "settle"]
+__all__ = ["LIMIT", "Stream", "join", "settle", "size", "too_large"]
 
+LIMIT = 8 * 2**20  # characters
 _LOOSE_CHUNKS = 1024
 
 
@@ -18,7 +19,8 @@ class Stream(Chunks):
     """Chunks from an asynchronous source of batches, read at the pace of the fastest reader.
 
     Every reader sees every chunk from the first one; what all present readers have passed is kept joined, a thousand
-    chunks as one, so that text costs its characters and not an object a chunk. Belongs to one event loop.
+    chunks as one, so that text costs its characters and not an object a chunk. Beyond 8 Mi characters it fails with a
+    RunError. Belongs to one event loop.
     """
 
     def __init__(self, source: AsyncIterator[list[Any]], *, fragmented: bool = True, encoding: str | None = None) -> None:
@@ -28,6 +30,7 @@ class Stream(Chunks):
         self._kept: list[list[Any]] = []
         self._joined = 0  # how many of `_kept` are joined already
         self._loose = 0  # how many chunks the others have
+        self._size = 0
         self._readers: list[list[int]] = []
         self._ended = False
         self._failure: BaseException | None = None
@@ -86,6 +89,9 @@ class Stream(Chunks):
     async def _fetch(self) -> None:
         try:
             batch = await anext(self._source)
+            self._size += size(batch)
+            if self._size > LIMIT:
+                raise too_large()
             self._kept.append(batch)
             self._loose += len(batch)
         except StopAsyncIteration:
@@ -111,6 +117,28 @@ class Stream(Chunks):
         self._loose = sum(map(len, self._kept[self._joined :]))
         for place in self._readers:
             place[0] -= end - begin - 1
+
+
+def too_large() -> RunError:
+    return RunError("too_large", f"the output is longer than {LIMIT // 2**20} MiB; the run was ended")
+
+
+def size(batch: list[Any]) -> int:
+    """About how many characters the chunks hold."""
+    try:
+        return len("".join(batch))
+    except TypeError:
+        return sum(map(_weight, batch))
+
+
+def _weight(value: Any) -> int:
+    if isinstance(value, str | bytes):
+        return len(value)
+    if isinstance(value, dict):
+        return 2 + sum(_weight(key) + _weight(inner) for key, inner in value.items())
+    if isinstance(value, list):
+        return 2 + sum(map(_weight, value))
+    return 8
 
 
 def join(chunks: list[Any], *, fragmented: bool) -> Any:

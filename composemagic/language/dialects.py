@@ -23,20 +23,30 @@ _STREAM_FORMATS = {"sse-text": "text", "sse-json": "json"}
 
 _STREAM_CAST = re.compile(r"\bas\s+(?:stream|event-stream|sse-)|;sse-")
 _ADAPTER_KEYS = ("type", "host", "port", "base_path", "origins", "max_concurrent_count")
+# what tells the fields of one from several by id: the value would be no mapping
+_MARKS = {
+    "workflow": ("title", "description", "job", "jobs", "output"),
+    "component": ("type",),
+    "job": ("component", "action", "input", "output", "type"),
+    "action": ("path", "endpoint", "method", "output", "text"),
+}
 _JOB_KEYS = ("component", "action", "input", "output")
+_ONLY_A_JOBS = frozenset(_JOB_KEYS) - {"output"}  # a workflow has an `output` of its own
 
 
 @dataclass(slots=True)
 class Modern:
     """A document's tree in today's spelling, the notes on what was read, and where moved paths came from.
 
-    `streams`: somewhere in it an output is cast to a stream.
+    `streams`: somewhere in it an output is cast to a stream. `singles` are the places of plural keys that hold a single
+    thing without an id, such as `components` over `type: ...`, which were read as the singular.
     """
 
     data: dict[str, Any]
     streams: bool = False
     notes: list[tuple[str, Path]] = field(default_factory=list)
     origins: dict[Path, Path] = field(default_factory=dict)
+    singles: list[Path] = field(default_factory=list)
 
     def origin(self, path: Path) -> Path:
         """The path in the user's own document of a path in `data`."""
@@ -121,6 +131,11 @@ def _plural(modern: Modern, holder: dict[str, Any], path: Path, singular: str, p
         holder[plural] = list(named)
     if not isinstance(named, dict):
         return
+    if any(key in named and isinstance(named[key], str | int | list) for key in _MARKS[singular]):
+        holder[plural] = [named]
+        modern.origins[*path, plural, 0] = (*modern.origin(path), plural)
+        modern.singles.append((*modern.origin(path), plural))
+        return
     holder[plural] = [{"id": key, **body} if isinstance(body, dict) else body for key, body in named.items()]
     for at, key in enumerate(named):
         modern.origins[*path, plural, at] = (*modern.origin(path), plural, key)
@@ -146,7 +161,8 @@ def _component(modern: Modern, component: dict[str, Any], path: Path, action_key
 def _workflow(modern: Modern, workflow: dict[str, Any], path: Path, action_keys: ActionKeys) -> None:
     _plural(modern, workflow, path, "job", "jobs")
     if not workflow.get("jobs"):
-        flat = {key: workflow.pop(key) for key in _JOB_KEYS if key in workflow}
+        is_flat = not _ONLY_A_JOBS.isdisjoint(workflow)
+        flat = {key: workflow.pop(key) for key in _JOB_KEYS if is_flat and key in workflow}
         workflow["jobs"] = [flat]
         modern.origins[*path, "jobs", 0] = modern.origin(path)
         if flat:

@@ -24,9 +24,11 @@ from composemagic.language.refusals import (
     HALF_SENTENCE,
     SURROGATE,
     TAG_SENTENCE,
+    WIDE_COLON_SENTENCE,
     check_text,
     explain,
     token_end,
+    wide_colon,
 )
 
 __all__ = ["Document", "parse", "plain_value"]
@@ -258,6 +260,8 @@ class _Reading:
             return
         if type(event) is yaml.ScalarEvent and event.value == "" and not event.style:
             raise DocumentError([Mistake(f"{self.source.name} is empty")])
+        if wide := wide_colon(self.source.text, event.start_mark.index):
+            raise self.stop(WIDE_COLON_SENTENCE, *wide)
         is_list = type(event) is yaml.SequenceStartEvent
         this = "a list" if is_list else "a single value"
         start = event.start_mark.index
@@ -403,6 +407,9 @@ class _Reading:
         start, end = event.start_mark.index, event.end_mark.index
         if type(event) is not yaml.ScalarEvent:
             this = {yaml.AliasEvent: "an alias", yaml.SequenceStartEvent: "a list"}.get(type(event), "a mapping")
+            braces = _BRACES.match(self.source.text, start - 1) if start else None
+            if braces:
+                raise self.stop(f"`{braces[0]}` is not filled in; a value is written `${{{braces[1]}}}`", *braces.span())
             raise self.stop(f"a key must be text, this is {this}", start, max(end, start + 1))
         place, key = self.text(event)
         if event.tag and event.tag != _CORE + "str":
@@ -473,6 +480,9 @@ class _Reading:
 _CORE = "tag:yaml.org,2002:"
 _TOO_DEEP = f"more than {MAX_DEPTH} levels deep"
 _DIRECTIVE = re.compile(r"^%(?!YAML[ \t]+1\.[0-9]+[ \t]*(?:#.*)?\r?$).*", re.MULTILINE)
+
+
+_BRACES = re.compile(r"\{\{[ \t]*([A-Za-z][\w.\[\]*-]*)[ \t]*\}\}")
 
 
 def _as(*kinds: type) -> Callable[[str], Scalar]:

@@ -150,6 +150,11 @@ class Reference:
         """The name under which a scope holds the source."""
         return f"{self.source}[]" if self.per_chunk else self.source
 
+    @property
+    def dotted(self) -> str:
+        """The path with the dot that parts it from the source."""
+        return f".{self.path_text}" if self.path_text and not self.path_text.startswith("[") else self.path_text
+
 
 Part = str | Reference
 

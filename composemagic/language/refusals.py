@@ -17,9 +17,11 @@ __all__ = [
     "MAX_BYTES",
     "SURROGATE",
     "TAG_SENTENCE",
+    "WIDE_COLON_SENTENCE",
     "check_text",
     "explain",
     "token_end",
+    "wide_colon",
 ]
 
 MAX_BYTES = 256 * 1024
@@ -32,6 +34,8 @@ HALF = re.compile(r"\\(?:u|U0000)[dD][89a-fA-F][0-9a-fA-F]{2}")
 ESCAPE = re.compile(r"\\(?:u.{4}|U.{8}|.)", re.DOTALL)
 HALF_SENTENCE = "half of a surrogate pair is no character"
 _NO_CHARACTER = "this stands for no character"
+WIDE_COLON_SENTENCE = "`：` is a full-width colon; in YAML a key ends with `:` and a space"
+_WIDE_COLON = re.compile(r"^[ \t]*(?:-[ \t]+)*[A-Za-z_][A-Za-z0-9_.-]*(：)", re.MULTILINE)
 _TAB_SENTENCE = "a tab cannot indent YAML; use spaces"
 _QUOTE_SENTENCE = "the quote that starts here is not closed"
 _COLON_SENTENCE = "a `:` cannot stand here; put quotes around the text, or mend the indentation"
@@ -78,6 +82,8 @@ def explain(error: Exception, text: str, opened: list[int], seen: int) -> tuple[
         return (_NO_CHARACTER, *found.span()) if found else ("this is not YAML", seen, seen + 1)
     said = f"{error.context or ''} {error.problem or ''}"
     problem = error.problem_mark.index
+    if wide := wide_colon(text, problem):
+        return WIDE_COLON_SENTENCE, *wide
     context = error.context_mark.index if error.context_mark else problem
     if "quoted scalar" in said and ("escape" in said or "hex" in said):
         return _explain_escape(text, text.rfind("\\", 0, problem + 1))
@@ -137,6 +143,17 @@ def _explain_position(text: str, problem: int, *, in_list: bool) -> tuple[str, i
     if in_list:
         return "this line does not continue the list above it; an item begins with `- `", problem, end
     return "the indentation of this line fits no line above it", problem, end
+
+
+def wide_colon(text: str, at: int) -> tuple[int, int] | None:
+    """The colon of Chinese and Japanese keyboards after a key, on the line of an index or the one before it."""
+    end = text.find("\n", at)
+    end = len(text) if end < 0 else end
+    start = end
+    for _ in range(2):
+        start = max(0, text[:start].rstrip().rfind("\n"))
+    found = _WIDE_COLON.search(text, start, end)
+    return found.span(1) if found else None
 
 
 def token_end(text: str, start: int) -> int:

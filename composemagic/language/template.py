@@ -20,14 +20,19 @@ from composemagic.language.document import plain_value
 from composemagic.language.expression import Cast, Default, ExpressionError, Part, Reference, parse, references
 from composemagic.language.path import finder
 
-__all__ = ["Findings", "Flaw", "Hole", "MissingVariable", "RenderError", "Spell", "Template", "compile_template"]
+__all__ = ["BARE", "Findings", "Flaw", "Hole", "MissingVariable", "RenderError", "Spell", "Template", "compile_template"]
 
 Path = tuple[str | int, ...]
 Scope = Mapping[str, Any]
 Render = Callable[[Scope], Any]
 Spell = Callable[[str, str], str]
 
-_LOOKALIKE = re.compile(r"(?<!\$)\$(?:input|env|response|result|output|jobs)\b[.\w]*|\{\{\s*(?:input|env|jobs)\.[^}]*\}\}")
+_LOOKALIKE = re.compile(
+    r"(?<!\$)\$(?:input|env|response|result|output|jobs)\b[.\w]*|\{\{\s*(?:input|env|jobs)\.[^}]*\}\}"
+    r"|(?<![\w$])\$(?P<variable>[A-Z][A-Z0-9_]{2,})(?!\w)"  # as a shell would fill it in
+)
+# a reference that lacks its `${}`, if `source` is one
+BARE = re.compile(r"(?P<source>[a-z]+)(?P<path>(?:\[\])?(?:\.[\w-]+|\[(?:-?\d+|\*|-?\d*:-?\d*)\])*)")
 _LATER_OPERATORS = frozenset({"*", "?", "+", "&", "|"})
 
 
@@ -145,10 +150,23 @@ class _Compiler:
                 self.flaw("mapping keys are not templates: `${...}` is not filled in here", here, in_key=True)
             if key in _LATER_OPERATORS:
                 self.flaw(f'the operator "{key}" is not in this version of composemagic', here, in_key=True)
+            if inner is None and len(value) == 1:
+                self.look_at_braces(key, here)
             items.append((key, self.merge(inner, here) if key == "..." else self.value(inner, here)))
         if "..." in value:
             return lambda scope: _merged(items, scope)
         return lambda scope: {key: render(scope) for key, render in items}
+
+    def look_at_braces(self, key: str, path: Path) -> None:
+        """`{input.x}` is no reference to YAML; a single name, `{input}`, may well be meant as it is."""
+        found = BARE.fullmatch(key)
+        if found is None or found["source"] not in _SOURCES:
+            return
+        sentence = f"`{{{key}}}` is a mapping in YAML; a value is written `${{{key}}}`"
+        if found["path"]:
+            self.flaw(sentence, path, in_key=True)
+        elif key in ("input", "output", "response", "result"):
+            self.note(sentence, path)
 
     def merge(self, value: Any, path: Path) -> Render:
         """The value of the key `...`: an object whose fields are merged in at this place; null adds nothing."""
@@ -248,7 +266,7 @@ class _Compiler:
             before = bisect_right(starts, found.start())
             if before and found.start() < ends[before - 1]:
                 continue
-            wanted = found[0].strip("${} ")
+            wanted = f"env.{found['variable']}" if found["variable"] else found[0].strip("${} ")
             sentence = f"`{found[0]}` is sent as it is written; a value is written `${{{wanted}}}`"
             self.note(sentence, path, found.start(), len(found[0]))
 
@@ -315,7 +333,7 @@ class _Compiler:
         if cast is not None and value is not None:
             problem = _default_problem(value, cast)
             if problem:
-                sentence = f"{problem}, but it is the default of `{reference.key}{_dotted(reference)}`"
+                sentence = f"{problem}, but it is the default of `{reference.key}{reference.dotted}`"
                 self.flaw(sentence, path, default.start, default.length)
         return (lambda _: deepcopy(value)) if isinstance(value, list) else lambda _: value
 
@@ -367,10 +385,14 @@ def unknown_source(reference: Reference, allowed: Iterable[str]) -> str | None:
     if reference.source in _SOURCES:
         return f"`{reference.key}` cannot be used here, only {known}"
     near = suggest(reference.source, [name for name in names if not name.endswith("[]")])
+    if not near and "env" in names and not reference.path and _VARIABLE.fullmatch(reference.key):
+        near = f"; did you mean `env.{reference.source}`?"  # an input would ask for a key in a field that shows it
     if not near and "input" in names and not reference.path and not reference.per_chunk:
         near = f"; did you mean `input.{reference.source}`?"
     return f"unknown source `{reference.key}`{near or f'; here you can use {known}'}"
 
+
+_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{2,}")
 
 # every source there is somewhere
 _SOURCES = frozenset((
@@ -423,7 +445,7 @@ def _converted(get: Render, cast: Cast, reference: Reference, path: Path) -> Ren
         try:
             return convert(found, cast)
         except CastError as error:
-            raise RenderError(f"`{reference.key}{_dotted(reference)}`: {error}", path, reference) from None
+            raise RenderError(f"`{reference.key}{reference.dotted}`: {error}", path, reference) from None
 
     return value
 
@@ -450,8 +472,3 @@ def _spliced(items: Iterable[tuple[bool, Render]], scope: Scope) -> list[Any]:
         value = render(scope)
         result.extend(value) if spread else result.append(value)
     return result
-
-
-def _dotted(reference: Reference) -> str:
-    text = reference.path_text
-    return f".{text}" if text and not text.startswith("[") else text

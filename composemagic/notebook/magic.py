@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 import sys
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from IPython.core.magic import Magics, cell_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments
 from traitlets import Bool, Enum
 
-from composemagic.errors import InputError, UsageError
+from composemagic.errors import InputError, UsageError, suggest
 from composemagic.notebook.given import given, nested, pair
 
 if TYPE_CHECKING:
@@ -182,11 +183,14 @@ class ComposeMagics(Magics):
 
     def _options(self, line: str) -> argparse.Namespace:
         parser = type(self).compose.parser
+        options: argparse.Namespace
         try:
-            options: argparse.Namespace = parser.parse_args(shlex.split(line))
+            options, rest = parser.parse_known_args(shlex.split(line))
         except (IPythonUsageError, ValueError) as error:
             # IPython's own UsageError leaves no text in nbconvert and papermill
             raise UsageError(f"%%compose {line.strip()}: {_first(str(error))}. See %%compose?") from None
+        if rest:
+            raise UsageError(_too_many(rest[0], re.findall(r"--[a-z-]+", parser.format_help())))
         for name in (options.name, options.output):
             if name and (not name.isidentifier() or iskeyword(name)):
                 raise UsageError(f"`{name}` cannot be the name of a variable")
@@ -320,6 +324,12 @@ def _checked(workflow: Any) -> str:
     lines += [f"  {note}" for note in workflow.notes]
     lines += [f"  not set: ${name}" for name in workflow.unset_variables()]
     return "\n".join(lines)
+
+
+def _too_many(word: str, options: list[str]) -> str:
+    if word.startswith("-"):
+        return f"`{word}` is no option of %%compose{suggest(word, options) or '; see %%compose?'}"
+    return f'`{word}` is one word too many; a value with spaces stands in quotes, as in -i prompt="Tell me a joke"'
 
 
 def _first(text: str) -> str:

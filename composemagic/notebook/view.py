@@ -255,8 +255,8 @@ class Plain:
                     case Delta(value):
                         is_prose = isinstance(value, str) and run.encoding != "json"
                         wrote = _written(value if is_prose else _shown(value) + "\n")
-                    case Notice(sentence):
-                        print(plain(sentence), file=sys.stderr)
+                    case Notice():
+                        print(plain(str(event)), file=sys.stderr)
                     case RunFinished(output) if not wrote and output is not None:
                         wrote = _written(_shown(output))
         finally:
@@ -290,18 +290,25 @@ def bundle(run: Run, *, tell_errors: bool = True, body: str | None = None) -> di
     `body` is the answer's HTML where it has been rendered already.
     """
     error = str(run.error) if tell_errors and run.error else ""
-    notes = [event.sentence for event in run.events if isinstance(event, Notice)]
+    notes = [event for event in run.events if isinstance(event, Notice)]
     text, is_prose, last = run.text, _is_prose(run), summary(run)
     if body is None:
         body = render(text) if is_prose else _preformatted(_pretty(run))
     problem = f'<pre class="compose-words" style="{_RED}">{html.escape(plain(error))}</pre>' if error else ""
     foot = f'<div style="{_SMALL};margin-top:4px">{html.escape(last)}</div>'
-    told = "".join(f'<div style="{_FAINT}">{html.escape(plain(note))}</div>' for note in notes)
-    lines = [plain(text) if is_prose else _pretty(run), plain(error), last, *map(plain, notes)]
+    told = "".join(map(_note, notes))
+    lines = [plain(text) if is_prose else _pretty(run), plain(error), last, *(plain(str(note)) for note in notes)]
     return {
         "text/html": f"{_STYLE}{_FRAME}{body}{problem}{foot}{told}</div>",
         "text/plain": "\n".join(line for line in lines if line),
     }
+
+
+def _note(note: Notice) -> str:
+    """A note, and below it the line of the document it is about: its caret needs the columns of a terminal."""
+    drawn = note.mark.draw() if note.mark else ""
+    line = f'<pre class="compose-words" style="{_FAINT}">{html.escape(plain(drawn))}</pre>' if drawn else ""
+    return f'<div style="{_FAINT}">{html.escape(plain(note.sentence))}</div>{line}'
 
 
 def _publish(data: Mapping[str, str], display_id: str) -> None:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import html
 import json
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -21,7 +20,7 @@ import httpx
 
 from composemagic.errors import RunError
 from composemagic.transport import address
-from composemagic.transport.providers import error_message
+from composemagic.transport.providers import error_message, page_words
 
 __all__ = ["BODY_LIMIT", "Request", "Response", "Timeouts", "new_client", "send"]
 
@@ -29,6 +28,12 @@ BODY_LIMIT = 32 * 2**20
 _ERROR_BODY_LIMIT = 64 * 2**10
 _READ_AHEAD = 2**17
 _ONE_BY_ONE = 4
+_HEADERS = {
+    "accept": "*/*",
+    "accept-encoding": "gzip, deflate",  # what httpx can always undo
+    "connection": "keep-alive",
+    "user-agent": "composemagic",
+}
 _POOL = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=30.0)
 
 
@@ -47,7 +52,7 @@ class Request:
 
     method: str
     url: str
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)  # keys
     content: bytes | None = None
     model: str | None = None
     key_variables: tuple[str, ...] = ()
@@ -67,23 +72,27 @@ def _is_key(header: str) -> bool:
     return re.search("auth|key|token|secret|cookie|password|credential", header, re.IGNORECASE) is not None
 
 
-def new_client(transport: Any = None) -> httpx.AsyncClient:
+def new_client() -> httpx.AsyncClient:
     """A client to be shared by all runs of one loop: making one costs about 18 ms of TLS set-up."""
-    return httpx.AsyncClient(transport=transport, limits=_POOL, headers={"user-agent": "composemagic"})
+    return httpx.AsyncClient(limits=_POOL)
+
+
+Way = httpx.AsyncClient | httpx.AsyncBaseTransport
 
 
 @asynccontextmanager
-async def send(client: httpx.AsyncClient, request: Request, timeouts: Timeouts) -> AsyncIterator[Response]:
+async def send(way: Way, request: Request, timeouts: Timeouts) -> AsyncIterator[Response]:
     """Send a request and give its response, whose status is below 300. Raises RunError; the connection ends with the block.
 
-    No redirect is followed, which could carry a key to another host, and no cookie is kept from one run to the next.
+    The way is our own client, or a transport of the user's, which stays theirs to close. No redirect is followed, which
+    could carry a key to another host, and no cookie is kept from one run to the next.
     """
     deadline = asyncio.get_running_loop().time() + timeouts.total
     limits = httpx.Timeout(timeouts.read, connect=timeouts.connect, pool=None)
-    outgoing = _outgoing(client, request, limits)
+    outgoing = _outgoing(request, limits)
     # the transport itself and not `client.send`: no cookies, no redirects, no log of addresses, and a shorter way to the
-    # first byte. httpx tells nowhere else which transport (a proxy, `transport=`) serves an address.
-    transport = client._transport_for_url(outgoing.url)
+    # first byte. httpx tells nowhere else which transport of a client (a proxy) serves an address.
+    transport = way._transport_for_url(outgoing.url) if isinstance(way, httpx.AsyncClient) else way
     try:
         async with asyncio.timeout_at(deadline):
             raw = await transport.handle_async_request(outgoing)
@@ -98,9 +107,9 @@ async def send(client: httpx.AsyncClient, request: Request, timeouts: Timeouts) 
         await response.aclose()
 
 
-def _outgoing(client: httpx.AsyncClient, request: Request, limits: httpx.Timeout) -> httpx.Request:
+def _outgoing(request: Request, limits: httpx.Timeout) -> httpx.Request:
     own = {name.lower() for name in request.headers}
-    headers = [item for item in client.headers.items() if item[0] not in own] + [*request.headers.items()]
+    headers = [item for item in _HEADERS.items() if item[0] not in own] + [*request.headers.items()]
     try:
         return httpx.Request(
             request.method,
@@ -383,8 +392,7 @@ def _words(body: bytes, media_type: str) -> str:
     """The provider's words in an error body."""
     text = body.decode("utf-8", "replace")
     if "html" in media_type:
-        found = re.search(r"<title[^>]*>(.*?)</title>", text, re.DOTALL | re.IGNORECASE)
-        return html.unescape(found[1]) if found else ""
+        return page_words(text)
     return error_message(_json(text)) or ""
 
 

@@ -8,7 +8,7 @@ A dialect is recognised by the end of the URL's path (`dialect_of`) or taken by 
     anthropic         message_stop                                 content_block_delta with a text_delta
     ollama            "done": true                                 message.content, response
 
-Whole answers (the server was asked for a stream and sent one JSON object) are read by the same functions as chunks.
+Whole answers (one JSON object instead of a stream) are read by the same functions as chunks.
 """
 
 from __future__ import annotations
@@ -21,17 +21,16 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from composemagic.errors import RunError
+from composemagic.text import clean
 
 __all__ = [
     "DIALECTS",
     "Dialect",
     "ProviderError",
-    "ToolCalls",
     "Watch",
-    "clean",
     "dialect_of",
     "error_message",
-    "read_answer",
+    "page_words",
     "text_of",
 ]
 
@@ -68,6 +67,23 @@ KINDS = {
     "notfounderror": "not_found",
     "request_too_large": "too_large",
     "timeout_error": "timeout",
+}
+
+_CUT = "the answer was cut at max_tokens; raise it for more"
+_FILTERED = "the provider's content filter ended the answer"
+_TOOL = "the model asked for a tool instead of answering; composemagic runs none"
+
+# What a user should know of the reasons for which an answer ends; the others are the usual end.
+NOTES = {
+    "length": _CUT,
+    "max_tokens": _CUT,
+    "max_output_tokens": _CUT.replace("max_tokens", "max_output_tokens"),
+    "model_context_window_exceeded": "the answer was cut where the model's context window was full",
+    "content_filter": _FILTERED,
+    "refusal": "the model refused to answer",
+    "function_call": _TOOL,
+    "tool_calls": _TOOL,
+    "tool_use": _TOOL,
 }
 
 # A non-empty `error` beside one of these is part of an answer, not an error message.
@@ -137,6 +153,11 @@ class Watch:
             error.index = index
             raise
 
+    @property
+    def note(self) -> str | None:
+        """A sentence for the user, where the answer ended for another reason than that all was said."""
+        return NOTES.get(self.finish_reason or "")
+
     def done(self) -> None:
         """The stream said `[DONE]`."""
         if self.dialect is None or self.dialect.done_counts:
@@ -163,20 +184,6 @@ def text_of(dialect: Dialect | None, chunk: object) -> str:
     return text if isinstance(text, str) else _joined(text)
 
 
-def clean(text: str) -> str:
-    """The text with every lone surrogate as U+FFFD, and halves that have met joined: it can be encoded as UTF-8.
-
-    JSON may spell half a character (`\\ud83d`), which no terminal, file or kernel message can carry.
-    """
-    if text.isascii():
-        return text
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text
-
-
 # ── errors ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -187,6 +194,13 @@ def error_message(body: object) -> str | None:
     with such an object (Google), `{"response": {"error"}}` (Responses) and plain text.
     """
     return _words(body, depth=6)
+
+
+def page_words(page: str) -> str:
+    """What an HTML page in place of an answer says, such as a proxy's: its title, else its words without the tags."""
+    title = re.search(r"<title[^>]*>([^<]*)", page, re.IGNORECASE)
+    words = title[1] if title else re.sub(r"(?is)<(script|style)\b.*?</\1\s*>|<!--.*?-->|<[^>]*>", " ", page)
+    return " ".join(html.unescape(words).split())
 
 
 WORD_KEYS = ("error", "message", "detail", "msg", "Message", "error_description", "errors", "response", "type", "code")
@@ -388,71 +402,3 @@ DIALECTS = {
         Dialect("ollama", ("/api/chat", "/api/generate"), _text_ollama, _note_ollama),
     )
 }
-
-
-# ── tool calls and whole answers ────────────────────────────────────────────────────────────────────────────────────
-
-
-class ToolCalls:
-    """Puts the pieces of tool calls together.
-
-    `calls` is a list of `{"id", "name", "arguments"}`, the arguments as JSON text. Knows openai-chat and the streams of
-    anthropic.
-    """
-
-    def __init__(self) -> None:
-        self._calls: dict[object, dict[str, str]] = {}
-
-    @property
-    def calls(self) -> list[dict[str, str]]:
-        """The calls so far, in the order in which they began."""
-        return list(self._calls.values())
-
-    def see(self, chunk: object) -> None:
-        """Take the pieces of calls out of one chunk."""
-        chunk = _dict(chunk)
-        choice = _choice(chunk)
-        pieces = (_dict(choice.get("delta")) or _dict(choice.get("message"))).get("tool_calls")
-        for place, piece in enumerate(map(_dict, _list(pieces))):
-            function = _dict(piece.get("function"))
-            self._add(piece.get("index", place), piece.get("id"), function.get("name"), function.get("arguments"))
-        block, delta = _dict(chunk.get("content_block")), _dict(chunk.get("delta"))
-        if block.get("type") == "tool_use":
-            self._add(chunk.get("index"), block.get("id"), block.get("name"), "")
-        elif delta.get("type") == "input_json_delta":
-            self._add(chunk.get("index"), None, None, delta.get("partial_json"))
-
-    def _add(self, key: object, call_id: object, name: object, arguments: object) -> None:
-        call = self._calls.setdefault(str(key), {"id": "", "name": "", "arguments": ""})
-        call["id"] = call["id"] or (call_id if isinstance(call_id, str) else "")
-        call["name"] = call["name"] or (name if isinstance(name, str) else "")
-        call["arguments"] += arguments if isinstance(arguments, str) else ""
-
-
-def read_answer(dialect: Dialect | None, content_type: str, body: bytes) -> tuple[object, Watch]:
-    """A whole answer where a stream was asked for: its JSON value, and a Watch that has seen it.
-
-    Raises:
-        ProviderError: the body is an error message.
-        RunError: kind "content_type", the body is something else (a proxy's HTML page); "invalid_json", it is broken.
-    """
-    media_type = content_type.partition(";")[0].strip().lower()
-    unnamed = media_type in ("", "text/plain") and body.lstrip().startswith(b"{")
-    if not (unnamed or media_type == "application/json" or media_type.endswith("+json")):
-        raise RunError("content_type", f"The server sent {media_type or 'no content type'}: '{_gist(body)}'")
-    try:
-        value = json.loads(body.decode("utf-8-sig", "replace"))
-    except (ValueError, RecursionError) as error:
-        raise RunError("invalid_json", f"The server's answer is not valid JSON ({error}): '{_gist(body)}'") from None
-    watch = Watch(dialect)
-    watch.see([value])
-    watch.finished = True  # it was valid JSON to its end: nothing has been cut off
-    return value, watch
-
-
-def _gist(body: bytes) -> str:
-    """What a page says, in at most 80 characters: its title, else its first words without tags."""
-    text = body[:4096].decode("utf-8", "replace")
-    title = re.search(r"<title[^>]*>([^<]*)", text, re.IGNORECASE)
-    words = " ".join(html.unescape(title[1] if title else re.sub(r"<[^>]*>", " ", text)).split())
-    return words if len(words) <= 80 else words[:79] + "…"

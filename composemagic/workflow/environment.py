@@ -14,7 +14,7 @@ _ROOT_MARKS = (".git", "pyproject.toml")
 
 
 class Environment(Mapping[str, str]):
-    """Variables by name, looked up when asked for.
+    """Variables by name, looked up when asked for. One that is empty is not set: it hides none that stands further back.
 
     `overrides` come first, then the process's environment, then `files` (of several the last one counts). Without `files`,
     the `.env` in `folder` is read, else the nearest one above it up to the project's root. A lookup raises UsageError for a
@@ -34,12 +34,13 @@ class Environment(Mapping[str, str]):
 
     def __getitem__(self, name: str) -> str:
         for source in (self._overrides, os.environ):
-            if name in source:
-                return source[name]
+            if value := source.get(name):
+                return value
         return self._read()[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter({**self._read(), **os.environ, **self._overrides})
+        near = (name for source in (os.environ, self._overrides) for name, value in source.items() if value)
+        return iter(dict.fromkeys([*self._read(), *near]))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from composemagic.errors import InputError
+from composemagic.errors import InputError, suggest
 from composemagic.language.casts import EMPTY_IS_MISSING, CastError, convert
 from composemagic.language.dialects import modern_cast
-from composemagic.language.expression import Cast, Default, Reference, parse_path
+from composemagic.language.expression import Cast, Default, Name, Reference, parse_path
 from composemagic.language.path import finder
 from composemagic.language.template import Hole, Template, default_value
 
@@ -25,7 +25,8 @@ class Input:
 
     `type` is a cast's name ("string" where the YAML gives none), `options` what `select/...` offers, `bounds` the
     (min, max[, step]) of a slider, `default` is meaningful when `has_default`. `label` and `description` come from
-    `@(...)` annotations. `name` is a dotted path for `${input.a.b}`, and empty for a whole `${input}`.
+    `@(...)` annotations. `name` is a dotted path for `${input.a.b}`, and empty for a whole `${input}`. `is_open`: the whole
+    `${input}` is used as well, so other names than those asked for may be given.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Input:
     label: str | None = None
     description: str | None = None
     cast: Cast | None = field(default=None, repr=False, compare=False)
+    is_open: bool = field(default=False, repr=False, compare=False)
 
     def problem(self, value: Any) -> str | None:
         """What is wrong with a value given for this input, as a sentence, or None."""
@@ -71,15 +73,42 @@ def infer(templates: Iterable[Template]) -> tuple[Input, ...]:
                 optional.add(one.name)
             elif one.name and not is_fallback:
                 wanted.add(one.name)
-    inputs = [replace(_richest(many), required=name in wanted - optional) for name, many in found.items()]
+    is_open = "" in found
+    inputs = [
+        replace(_richest(many), required=name in wanted - optional, is_open=is_open) for name, many in found.items()
+    ]
     return tuple(one for at, one in enumerate(inputs) if one.name or at == 0)
 
 
 def check_values(inputs: Iterable[Input], values: Mapping[str, Any], *, hint: str = "") -> None:
-    """Raise InputError that names every required input that is missing and every value that does not fit."""
+    """Raise InputError for every required input that is missing, every value that does not fit, every name with a typo.
+
+    A name that is not asked for and looks like none that is, is accepted.
+    """
+    inputs = tuple(inputs)
     problems = {one.name: problem for one in inputs if (problem := one.problem(_at(values, one.name)))}
+    problems |= _misspelt(inputs, values)
     if problems:
         raise InputError(problems, hint=hint)
+
+
+def _misspelt(inputs: tuple[Input, ...], values: Mapping[str, Any]) -> dict[str, str]:
+    """The given names that nobody asks for and that look like one that is asked for and not given."""
+    if not inputs or any(one.is_open for one in inputs):
+        return {}  # the values may be no mapping at all
+    asked = {one.name: None for one in inputs} | {_root(one.name): None for one in inputs}
+    left = [name for name in asked if name not in values]
+    return {
+        name: f"the workflow does not ask for `{name}`{near}"
+        for name in values
+        if name not in asked and (near := suggest(name, left))
+    }
+
+
+def _root(name: str) -> str:
+    """The field of the input that a path begins with."""
+    first = parse_path(name)[:1] if name else ()
+    return next((segment.name for segment in first if isinstance(segment, Name)), name)
 
 
 def _at(values: Mapping[str, Any], name: str) -> Any:

@@ -10,7 +10,7 @@ from composemagic.errors import DocumentError, suggest
 from composemagic.language.dialects import modernise
 from composemagic.language.document import Document, parse
 from composemagic.language.template import RenderError, Template, compile_template
-from composemagic.workflow import schema
+from composemagic.workflow import outputs, schema
 from composemagic.workflow.component import Action, Component
 from composemagic.workflow.plan import Job, Loaded, Plan
 from composemagic.workflow.report import Report
@@ -81,6 +81,7 @@ class _Loading:
         self.components: list[_Checked] = []
 
     def load(self) -> Loaded:
+        self.report.check_keys()
         self.check_top()
         self.components = [self.component(item) for item in self.items("component")]
         workflows = self.workflows()
@@ -111,6 +112,7 @@ class _Loading:
     # -- the top ------------------------------------------------------------------------------------------------------
     def check_top(self) -> None:
         self.report.faults += schema.check_top(self.written)
+        self.check_singles()
         if self.data.get("controller") is not None:
             controller = self.report.filled(self.data["controller"], ("controller",))
             self.data["controller"] = controller
@@ -119,6 +121,12 @@ class _Loading:
         for key in schema.FOREIGN_TOP_KEYS:
             if key in self.data:
                 self.report.remarks.append(f"`{key}` is accepted and not used by composemagic")
+
+    def check_singles(self) -> None:
+        for path in self.report.modern.singles:
+            name = str(path[-1])
+            sentence = f"`{name}` holds several; did you mean `{name[:-1]}`?"
+            self.report.faults.append(schema.Fault(sentence, path, in_key=True))
 
     def items(self, what: str) -> list[_Item]:
         """The document's components or workflows: what is no mapping, and what shares its id, is a mistake."""
@@ -307,11 +315,23 @@ class _Loading:
             self.report.fault(schema.no_component_type(kind, self.known_types), (*item.path, "type"))
         return found
 
+    def outdented(
+        self, item: _Item, own: dict[str, Any], found: type[Component], of_actions: tuple[str, ...]
+    ) -> None:
+        """Take an action's keys that stand beside `action:`, one step too far to the left, for what they are."""
+        for key in [key for key in own if key in of_actions and key not in found.settings.model_fields]:
+            sentence = f"`{key}` belongs to the action: indent it below `action:`"
+            self.report.fault(sentence, (*item.path, key), in_key=True)
+            del own[key], item.data[key]
+
     def check_component(self, item: _Item, actions: list[_Item], found: type[Component]) -> None:
         place = f"{_article(found.type)} {found.type}"
         own, general = _split(item.data, schema.Component)
-        also = (*found.action.model_fields, "output") if self.is_flat(item.path, "actions") else ()
+        of_actions = (*found.action.model_fields, "output")
+        also = of_actions if self.is_flat(item.path, "actions") else ()
         self.check_both(item, "action")
+        if not also:
+            self.outdented(item, own, found, of_actions)
         self.report.faults += schema.check(schema.Component, general, item.path, f"{place} component")
         self.report.faults += schema.check(found.settings, own, item.path, f"{place} component", also=also)
         for key in ("runtime", "max_concurrent_count"):
@@ -328,14 +348,23 @@ class _Loading:
         self, item: _Item, component: _Item, settings: Mapping[str, Template], instance: Component
     ) -> Action:
         sources = (*_BASE, *instance.sources, *(f"{source}[]" for source in instance.sources))
+        fields = self.fields(item, _ACTION_KEYS, type(instance))
+        output = self.report.template(item.data.get("output"), (*item.path, "output"), sources)
+        if output is not None:
+            self.report.findings.flaws += outputs.flaws(output, instance.sources, self.streaming(item))
         return Action(
             id=item.id or component.id or instance.type,
             component=instance,
-            fields=self.fields(item, _ACTION_KEYS, type(instance)),
+            fields=fields,
             settings=settings,
-            output=self.report.template(item.data.get("output"), (*item.path, "output"), sources),
+            output=output,
             path=item.path,
         )
+
+    def streaming(self, action: _Item) -> str | None:
+        """The key, as the user wrote it, with which an action's body asks for a stream for certain."""
+        key = outputs.streaming_key(action.data.get("body"))
+        return None if key is None else str(self.report.modern.origin((*action.path, "body", key))[-1])
 
     def fields(self, item: _Item, but: tuple[str, ...], found: type[Component]) -> dict[str, Template]:
         """The compiled settings of a component or an action, by key."""

@@ -153,6 +153,12 @@ _WORDS: Mapping[type, str] = {
 }  # fmt: skip
 
 
+# what requests, httpx, curl and their like call it
+_OTHER_WORDS = {
+    **dict.fromkeys(("data", "json", "payload"), ("body",)),
+    **dict.fromkeys(("url", "uri"), ("endpoint", "base_url")),
+    "query": ("params",),
+}
 _known: dict[type[Settings], Mapping[str, Any]] = {}
 
 
@@ -180,10 +186,16 @@ def check(model: type[Settings], data: Any, path: Path, place: str, *, also: Ite
         elif key in LATER_KEYS:
             yield Fault(f"`{key}` {NOT_YET}", (*path, key), True)
         elif not key.startswith("x-"):
-            yield Fault(f"unknown key `{key}` in {place}{suggest(key, [*hints, *also])}", (*path, key), True)
+            yield Fault(f"unknown key `{key}` in {place}{_meant(key, [*hints, *also])}", (*path, key), True)
     for key in hints:
         if key not in data and not hasattr(model, key):
             yield Fault(f"{place} needs `{key}`", path)
+
+
+def _meant(key: str, known: list[str]) -> str:
+    """The end of the sentence for an unknown key: what other tools call so, else the nearest name."""
+    other = next((name for name in _OTHER_WORDS.get(key, ()) if name in known), None)
+    return f"; did you mean `{other}`?" if other else suggest(key, known)
 
 
 def no_job_type(given: Any) -> str:
