@@ -14,19 +14,39 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from composemagic.api import Workflow, load
     from composemagic.components import register as register_component
+    from composemagic.engine.events import (
+        Answered,
+        Delta,
+        JobFinished,
+        JobStarted,
+        Notice,
+        RunFailed,
+        RunFinished,
+        RunStarted,
+        RunStopped,
+    )
     from composemagic.engine.run import Run
     from composemagic.errors import ComposeError, DocumentError, InputError, ModelError, RunError, UsageError
     from composemagic.language.casts import register_cast
     from composemagic.workflow.inputs import Input
 
 __all__ = [
+    "Answered",
     "ComposeError",
+    "Delta",
     "DocumentError",
     "Input",
     "InputError",
+    "JobFinished",
+    "JobStarted",
     "ModelError",
+    "Notice",
     "Run",
     "RunError",
+    "RunFailed",
+    "RunFinished",
+    "RunStarted",
+    "RunStopped",
     "UsageError",
     "Workflow",
     "__version__",
@@ -39,6 +59,15 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Answered": "composemagic.engine.events",
+    "Delta": "composemagic.engine.events",
+    "JobFinished": "composemagic.engine.events",
+    "JobStarted": "composemagic.engine.events",
+    "Notice": "composemagic.engine.events",
+    "RunFailed": "composemagic.engine.events",
+    "RunFinished": "composemagic.engine.events",
+    "RunStarted": "composemagic.engine.events",
+    "RunStopped": "composemagic.engine.events",
     "ComposeError": "composemagic.errors",
     "DocumentError": "composemagic.errors",
     "Input": "composemagic.workflow.inputs",

@@ -140,7 +140,14 @@ def load(
     path = _path_of(source)
     if path is not None:
         return load_text(
-            _read(path), str(path), workflow, transport=transport, local=local, env=env, env_files=env_files, folder=path.parent
+            _read(path),
+            str(path),
+            workflow,
+            transport=transport,
+            local=local,
+            env=env,
+            env_files=env_files,
+            folder=path.parent,
         )
     return load_text(str(source), "this text", workflow, transport=transport, local=local, env=env, env_files=env_files)
 

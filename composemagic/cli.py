@@ -104,7 +104,9 @@ def _options(arguments: list[str]) -> argparse.Namespace:
         if Path(unknown[0]).suffix in (".yml", ".yaml"):
             raise UsageError(f"for a file write `{shown.prog} -f {unknown[0]}`")
         if command == "quickstart" and not unknown[0].startswith("-"):
-            raise UsageError('a question of several words stands in quotes, as in composemagic quickstart "What is a dog?"')
+            raise UsageError(
+                'a question of several words stands in quotes, as in composemagic quickstart "What is a dog?"'
+            )
         near = suggest(unknown[0], re.findall(r"--[a-z-]+", shown.format_help())) or f"; see `{shown.prog} --help`"
         raise UsageError(f"`{unknown[0]}` is not an option or argument of `{shown.prog}`{near}")
     return options

@@ -210,7 +210,9 @@ _VARIABLES = {
     "xai-": "XAI_API_KEY", "gsk_": "GROQ_API_KEY", "hf_": "HF_TOKEN", "ghp_": "GITHUB_TOKEN",
 }  # fmt: skip
 # only where `-` and `_` are part of the key: `hf_some_snake_case_name` is none
-_KEY = re.compile(r"(?<![A-Za-z0-9_-])(?:(sk-(?:ant-|or-)?|AIza)[A-Za-z0-9_-]{16,}|(ghp_|xai-|gsk_|hf_)[A-Za-z0-9]{16,})")
+_KEY = re.compile(
+    r"(?<![A-Za-z0-9_-])(?:(sk-(?:ant-|or-)?|AIza)[A-Za-z0-9_-]{16,}|(ghp_|xai-|gsk_|hf_)[A-Za-z0-9]{16,})"
+)
 
 
 def _place(mistake: Mistake) -> tuple[int, int]:
@@ -231,7 +233,16 @@ def _window(text: str, column: int, length: int) -> tuple[str, int, int]:
 _WINDOW = 100
 # one character for each, so that columns stay true: tabs, line ends that are none to us, and what turns a line's direction
 _VISIBLE = {ord("\t"): " "} | dict.fromkeys(
-    (*range(9), *range(10, 32), *range(0x7F, 0xA0), 0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)),
+    (
+        *range(9),
+        *range(10, 32),
+        *range(0x7F, 0xA0),
+        0x61C,
+        0x200E,
+        0x200F,
+        *range(0x2028, 0x202F),
+        *range(0x2066, 0x206A),
+    ),
     "\ufffd",
 )
 

@@ -232,7 +232,9 @@ def read_provider(row: Row, reads: Sequence[bytes]) -> Reading:
     """The provider layer: what a run would make of these bytes, by the code that the http-client runs."""
     dialect = DIALECTS[row["expect"]["dialect"]]
     reading, watch, calls = Reading(), Watch(dialect), ToolCalls()
-    media_type = "application/x-ndjson" if row.get("format") == "ndjson" else row.get("content_type") or "text/event-stream"
+    media_type = (
+        "application/x-ndjson" if row.get("format") == "ndjson" else row.get("content_type") or "text/event-stream"
+    )
     try:
         asyncio.run(read_items(Answer(reads, media_type.partition(";")[0]), watch, reading.items))
         reading.outcome = "done"
@@ -364,7 +366,9 @@ def infer(row: Row) -> object:
         return {}
     names = [name for name in row.get("expected") or {} if name != "__workflow__"] or [None]
     found = {name or "__workflow__": load_row(row, name) for name in names}
-    return {name: {"input": [described(one) for one in workflow.inputs]} for name, workflow in found.items() if workflow}
+    return {
+        name: {"input": [described(one) for one in workflow.inputs]} for name, workflow in found.items() if workflow
+    }
 
 
 def described(one: Input) -> Row:

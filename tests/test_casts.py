@@ -96,7 +96,11 @@ REFUSALS: list[tuple[Any, str, str]] = [
     ("", "boolean", '"" is no boolean'),
     (2, "boolean", "2 is no boolean"),
     ([], "boolean", "a list is no boolean"),
-    ("{oops", "json", '"{oops" is no JSON (Expecting property name enclosed in double quotes: line 1 column 2 (char 1))'),
+    (
+        "{oops",
+        "json",
+        '"{oops" is no JSON (Expecting property name enclosed in double quotes: line 1 column 2 (char 1))',
+    ),
     ("", "json", '"" is no JSON (Expecting value: line 1 column 1 (char 0))'),
     ("[" * 100_000, "json", f'"{"[" * 40}..." is no JSON (RecursionError)'),
     (NESTED, "list", "an object is no list"),
@@ -117,7 +121,9 @@ REFUSALS: list[tuple[Any, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("value", "written", "sentence"), REFUSALS, ids=[f"{row[1]}: {row[2][:30]}" for row in REFUSALS])
+@pytest.mark.parametrize(
+    ("value", "written", "sentence"), REFUSALS, ids=[f"{row[1]}: {row[2][:30]}" for row in REFUSALS]
+)
 def test_refusals(value: Any, written: str, sentence: str) -> None:
     with pytest.raises(CastError) as caught:
         convert(value, cast_of(written))
@@ -180,7 +186,12 @@ STREAMS: list[tuple[Any, str, str, list[Any]]] = [
     (("a", None, "", 1, {"k": "é"}), "stream/json", "json", ['"a"', "1", '{"k": "é"}']),
     (("the ", "fox"), "text;sse-text", "text", ["the ", "fox"]),
     (("the ",), "sse-json", "json", ['"the "']),
-    ((CHUNK, {"choices": [{"delta": {"content": "!"}}]}), "text/choices[0].delta.content;sse-json", "text", ["hi", "!"]),
+    (
+        (CHUNK, {"choices": [{"delta": {"content": "!"}}]}),
+        "text/choices[0].delta.content;sse-json",
+        "text",
+        ["hi", "!"],
+    ),
     (('{"choices": []}', CHUNK, b'{"choices": 1}', ""), "text/choices[0].delta.content;sse-json", "text", ["hi"]),
     ((CHUNK,), "json/choices[0].delta;sse-json", "json", ['{"content": "hi"}']),
 ]
@@ -258,7 +269,9 @@ VALUES = st.recursive(
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # others use the machine as well
-@given(VALUES, st.sampled_from([*CASTS, "integer[]", "object/a,b.c", "select/a,b", "slider/0,1", "text/a[0].b;sse-json"]))
+@given(
+    VALUES, st.sampled_from([*CASTS, "integer[]", "object/a,b.c", "select/a,b", "slider/0,1", "text/a[0].b;sse-json"])
+)
 def test_every_value_converts_or_is_refused_with_a_sentence(value: Any, written: str) -> None:
     cast = cast_of(written)
     try:

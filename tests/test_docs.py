@@ -56,7 +56,11 @@ def test_the_drawn_mistakes_are_what_is_drawn(text: str) -> None:
 
     (drawn,) = [body for body in blocks(text, "") if body.startswith("compose: ")]
     yaml = cells(text)[0].partition("\n")[2]
-    wrong = yaml.replace("input.prompt", "inptu.prompt").replace("| 0.7", "| warm").replace("stream_format", "stream_fromat")
+    wrong = (
+        yaml.replace("input.prompt", "inptu.prompt")
+        .replace("| 0.7", "| warm")
+        .replace("stream_format", "stream_fromat")
+    )
     with pytest.raises(composemagic.DocumentError) as caught:
         load_text(wrong, "this cell", first_line=2)
     assert str(caught.value) == drawn.rstrip()
@@ -75,7 +79,9 @@ def test_the_python_examples_run(text: str, tmp_path: Path) -> None:
     waiting, streaming = [body for body in blocks(text, "python") if "model-compose.yml" in body]
     (tmp_path / "model-compose.yml").write_text(cells(text)[0].partition("\n")[2], encoding="utf-8")
     for example, shown in ((waiting, "SmolLM2-135M-Instruct (embedded)"), (streaming, " ")):
-        done = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
         assert (done.returncode, done.stderr) == (0, "")
         assert shown in done.stdout
 

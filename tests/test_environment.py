@@ -38,7 +38,9 @@ def test_overrides_then_the_process_then_the_file(tmp_path: Path, monkeypatch: p
     assert [env["CM_A"], env["CM_B"], env["CM_C"]] == ["given", "process", "file"]
 
 
-def test_a_variable_that_is_empty_is_not_set_wherever_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_that_is_empty_is_not_set_wherever_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(tmp_path, "CM_A=file\nCM_B=\nCM_C\n")  # as in a copy of .env.sample
     for name in ("CM_A", "CM_B"):
         monkeypatch.setenv(name, "")
@@ -100,7 +102,9 @@ def test_a_folder_called_env_is_no_file(tmp_path: Path) -> None:
     assert Environment(folder=folder)["CM_A"] == "root"
 
 
-def test_the_working_directory_is_the_folder_where_none_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_working_directory_is_the_folder_where_none_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(tmp_path, "CM_A=here\n")
     monkeypatch.chdir(tmp_path)
     assert Environment()["CM_A"] == "here"

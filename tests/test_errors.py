@@ -104,7 +104,14 @@ def test_the_caret_is_as_wide_as_what_stands_before_it(text: str, data: st.DataO
 
 @pytest.mark.parametrize(
     ("start", "end", "place"),
-    [(0, 2, (0, 0, 2)), (3, 5, (1, 0, 2)), (4, 99, (1, 1, 3)), (4, 4, (1, 1, 1)), (9, 9, (2, 0, 1)), (9, 12, (2, 0, 2))],
+    [
+        (0, 2, (0, 0, 2)),
+        (3, 5, (1, 0, 2)),
+        (4, 99, (1, 1, 3)),
+        (4, 4, (1, 1, 1)),
+        (9, 9, (2, 0, 1)),
+        (9, 12, (2, 0, 2)),
+    ],
 )
 def test_a_mark_between_two_indexes(start: int, end: int, place: tuple[int, int, int]) -> None:
     mark = Mark.between(cell("ab\ncdef\r\ngh"), start, end)
@@ -182,7 +189,11 @@ TRAVELLERS = [
 @pytest.mark.parametrize("error", TRAVELLERS, ids=lambda error: type(error).__name__)
 def test_an_error_travels_whole(error: ComposeError) -> None:
     error.add_note("a note")
-    ways: list[Callable[[ComposeError], ComposeError]] = [lambda one: pickle.loads(pickle.dumps(one)), copy.deepcopy, copy.copy]
+    ways: list[Callable[[ComposeError], ComposeError]] = [
+        lambda one: pickle.loads(pickle.dumps(one)),
+        copy.deepcopy,
+        copy.copy,
+    ]
     for way in ways:
         other = way(error)
         assert type(other) is type(error)

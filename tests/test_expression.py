@@ -89,7 +89,10 @@ PARTS: list[tuple[str, list[Any]]] = [
     ("${input.x as integer[]}", [R("input", "x", cast="integer[]")]),
     ("${input.x as select/a,b}", [R("input", "x", cast="select/a,b")]),
     ("${input.x as object[]/id,user.name}", [R("input", "x", cast="object[]/id,user.name")]),
-    ("${input.x as audio/pcm[rate=16000, n=1]}", [R("input", "x", cast="audio/pcm", attrs={"rate": "16000", "n": "1"})]),
+    (
+        "${input.x as audio/pcm[rate=16000, n=1]}",
+        [R("input", "x", cast="audio/pcm", attrs={"rate": "16000", "n": "1"})],
+    ),
     ("${x as audio/pcm[r=${input.n}]}", [R("x", cast="audio/pcm", attrs={"r": "${input.n}"})]),
     ("${output as text;sse-text}", [R("output", cast="text;sse-text")]),
     ("${output as text/choices[0].delta;sse-json}", [R("output", cast="text/choices[0].delta;sse-json")]),
@@ -214,7 +217,33 @@ def test_a_cast_is_written_as_it_was_read() -> None:
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # others use the machine as well
-@given(st.lists(st.sampled_from(["${", "}", "$", "{", "[", "]", "input", ".x", "[0]", " ", "|", "as", "text", '"', "\\", "@(", ")", "\n", "é"])))
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                "${",
+                "}",
+                "$",
+                "{",
+                "[",
+                "]",
+                "input",
+                ".x",
+                "[0]",
+                " ",
+                "|",
+                "as",
+                "text",
+                '"',
+                "\\",
+                "@(",
+                ")",
+                "\n",
+                "é",
+            ]
+        )
+    )
+)
 def test_any_text_is_parsed_or_refused_with_a_place_inside_it(pieces: list[str]) -> None:
     text = "".join(pieces)
     try:

@@ -161,7 +161,11 @@ REFUSED = [
     ("http://h:99999/", "url", "a port that does not exist"),
     ("http://h:port/", "url", "is no URL"),
     ("http://me:secret@h/x?k=secret", "url", "the address of h has a user or a password in it; send them in a header"),
-    ("http://169.254.169.254/latest/meta-data", "address", "169.254.169.254 is link-local or a cloud's metadata service"),
+    (
+        "http://169.254.169.254/latest/meta-data",
+        "address",
+        "169.254.169.254 is link-local or a cloud's metadata service",
+    ),
     ("http://metadata.google.internal/x", "address", "which composemagic never asks"),
 ]
 
@@ -250,7 +254,9 @@ HEADERS = [
 
 @pytest.mark.parametrize(("component", "action", "expected"), HEADERS)
 def test_headers(component: str, action: str, expected: dict[str, str | None]) -> None:
-    nested = f"actions:\n  - endpoint: http://h/\n    headers:\n{indented(action, 6)}" if action else "endpoint: http://h/"
+    nested = (
+        f"actions:\n  - endpoint: http://h/\n    headers:\n{indented(action, 6)}" if action else "endpoint: http://h/"
+    )
     request = sent(f"headers:\n{indented(component)}{nested}", env={"NUMBER": "0123"}, n=7)
     for name, value in expected.items():
         assert request.headers.get(name) == value
@@ -299,7 +305,10 @@ def test_params_join_a_written_query() -> None:
 
 
 def test_params_are_a_mapping() -> None:
-    assert refusal("endpoint: http://h/\nparams: '${input.p}'", p="a=1").sentence == "`params` is a mapping of names to values"
+    assert (
+        refusal("endpoint: http://h/\nparams: '${input.p}'", p="a=1").sentence
+        == "`params` is a mapping of names to values"
+    )
 
 
 # -- bodies --------------------------------------------------------------------------------------------------------------
@@ -448,7 +457,13 @@ def test_the_output_of_a_value() -> None:
 
 PROBLEMS = [
     (400, JSON, {"error": {"message": "bad model"}}, "bad_request", "h answered with status 400: bad model"),
-    (400, "application/problem+json", {"title": "no", "detail": "why"}, "bad_request", "h answered with status 400: why"),
+    (
+        400,
+        "application/problem+json",
+        {"title": "no", "detail": "why"},
+        "bad_request",
+        "h answered with status 400: why",
+    ),
     (401, JSON, {"error": "who?"}, "auth", "h wants a key (401): who?"),
     (403, JSON, {}, "auth", "h does not allow this (403)"),
     (404, JSON, {"message": "no page"}, "not_found", "http://h/x was not found (404): no page"),
@@ -552,7 +567,12 @@ LINES = b'{"message": {"content": "a"}, "done": false}\n{"message": {"content": 
         ("endpoint: http://h/x\n" + MESSAGE + "\nstream_format: json", "application/jsonl", LINES, "ab"),
         (OPENAI + "output: ${response[]}", STREAM, b"data: a\n\ndata: [DONE]\n\n", "a"),
         # a provider that forgets to say that it answers in JSON
-        (OPENAI + "output: ${response.choices[0].message.content}", "", json.dumps(chat(name="message")).encode(), "ab"),
+        (
+            OPENAI + "output: ${response.choices[0].message.content}",
+            "",
+            json.dumps(chat(name="message")).encode(),
+            "ab",
+        ),
         (OPENAI + CONTENT, "text/plain", json.dumps(chat(name="message")).encode(), "ab"),
     ],
 )
@@ -589,7 +609,9 @@ WRONG = [
 
 @pytest.mark.parametrize(("name", "kind", "content", "sentence"), WRONG)
 def test_the_wrong_stream_format(name: str, kind: str, content: bytes, sentence: str) -> None:
-    run = run_action(f"endpoint: http://h/x\nstream_format: {name}\noutput: ${{response[].v}}", streaming(content, kind))
+    run = run_action(
+        f"endpoint: http://h/x\nstream_format: {name}\noutput: ${{response[].v}}", streaming(content, kind)
+    )
     assert run.error is not None and run.error.sentence == sentence
 
 

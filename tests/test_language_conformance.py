@@ -17,8 +17,7 @@ DECISIONS = json.loads((DATA / "language_decisions.json").read_text("utf-8"))
 ROWS = [conformance.with_decision(row, DECISIONS) for row in conformance.read_rows(DATA / "language.jsonl")]
 
 # not met yet, each with what it waits for
-WAITING = {
-}
+WAITING = {}
 
 
 def needs_later(row: dict[str, Any]) -> bool:
@@ -27,7 +26,9 @@ def needs_later(row: dict[str, Any]) -> bool:
         if row["kind"] == "workflow":
             if conformance.OTHER_FACES & row.keys():
                 return True
-            conformance.load_row({**row, "yaml": row["yaml"].replace("{{ECHO}}", "http://127.0.0.1:1")}, row.get("workflow"))
+            conformance.load_row(
+                {**row, "yaml": row["yaml"].replace("{{ECHO}}", "http://127.0.0.1:1")}, row.get("workflow")
+            )
         else:
             conformance.RENDERERS[row["kind"]](row)
     except conformance.LeftError:

@@ -96,7 +96,9 @@ def test_importing_the_package_is_light() -> None:
 
 
 def test_all_is_what_is_exported() -> None:
-    public = run_python("import composemagic as c; print(*sorted(n for n in dir(c) if getattr(c, n) is not None))").split()
+    public = run_python(
+        "import composemagic as c; print(*sorted(n for n in dir(c) if getattr(c, n) is not None))"
+    ).split()
     assert public == sorted(composemagic.__all__)
     assert all(getattr(composemagic, name) for name in composemagic.__all__)
     with pytest.raises(AttributeError):

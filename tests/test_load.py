@@ -306,7 +306,11 @@ NOTES: dict[str, tuple[str, list[str]]] = {
 @pytest.mark.parametrize("name", NOTES)
 def test_notes(name: str) -> None:
     text, notes = NOTES[name]
-    found = [note for note in composemagic.load(text + "\n").notes if not note.startswith("read as: an action's fields") or "sse" in note]
+    found = [
+        note
+        for note in composemagic.load(text + "\n").notes
+        if not note.startswith("read as: an action's fields") or "sse" in note
+    ]
     assert found == notes
 
 
@@ -426,7 +430,13 @@ def test_whatever_a_document_says_it_loads_or_its_mistakes_are_drawn(document: A
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.integers(0, len(SEED)), st.integers(0, 12), st.sampled_from(["", "${", "}", "${input.", ": ", "- ", "\t", "\n", '"', "[", "{", "&a ", "*a", "|\n", "é名", "as", "| "]))
+@given(
+    st.integers(0, len(SEED)),
+    st.integers(0, 12),
+    st.sampled_from(
+        ["", "${", "}", "${input.", ": ", "- ", "\t", "\n", '"', "[", "{", "&a ", "*a", "|\n", "é名", "as", "| "]
+    ),
+)
 def test_whatever_is_typed_into_the_seed_it_loads_or_its_mistakes_are_drawn(at: int, length: int, typed: str) -> None:
     text = SEED[:at] + typed + SEED[at + length :]
     try:

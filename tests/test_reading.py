@@ -190,12 +190,24 @@ def test_a_whole_answer_is_read(media_type: str, mark: bytes) -> None:
         ("application/json", b'{"error":{"message":"boom","type":"api_error"}}', RESPONSES, "server", "boom"),
         ("application/json", b'{"error":{"message":"boom"}}', None, "server", "h sent an error: boom"),
         ("application/json", b'{"error": 7}', None, "server", "h sent an error: no words"),
-        ("application/json", b'{"object":"response","status":"failed","error":{"message":"b"}}', RESPONSES, "server", "b"),
+        (
+            "application/json",
+            b'{"object":"response","status":"failed","error":{"message":"b"}}',
+            RESPONSES,
+            "server",
+            "b",
+        ),
         ("application/json", b'{"choices"', CHAT, "invalid_json", "JSON that cannot be read"),
         ("application/json", b"[" * 100_000, CHAT, "invalid_json", "JSON that cannot be read"),
         ("application/json", b'{"choices": []}', CHAT, "empty", "an answer without text"),
         ("application/json", b"null", CHAT, "empty", "h sent an empty answer"),
-        ("text/html", b"<title>502 Bad\n Gateway</title>", RESPONSES, "content_type", 'h sent text/html: "502 Bad Gateway"'),
+        (
+            "text/html",
+            b"<title>502 Bad\n Gateway</title>",
+            RESPONSES,
+            "content_type",
+            'h sent text/html: "502 Bad Gateway"',
+        ),
         ("text/html", b"<h1>Sign&nbsp;in</h1> <p>please", None, "content_type", '"Sign in please"'),
         ("text/plain", b"upstream <gone>", RESPONSES, "content_type", '"upstream <gone>"'),
         ("text/plain", b"no: " + KEY.encode(), CHAT, "content_type", '"no: ***"'),
@@ -205,7 +217,9 @@ def test_a_whole_answer_is_read(media_type: str, mark: bytes) -> None:
         ("", b"", CHAT, "empty", "h sent an empty answer"),
     ],
 )
-def test_what_is_no_answer_is_refused_in_words(media_type: str, body: bytes, dialect: Any, kind: str, words: str) -> None:
+def test_what_is_no_answer_is_refused_in_words(
+    media_type: str, body: bytes, dialect: Any, kind: str, words: str
+) -> None:
     with pytest.raises(RunError) as caught:
         read_chunk(body, Answer([], media_type), request(), Watch(dialect))
     assert caught.value.kind == kind

@@ -125,7 +125,13 @@ def own_tasks() -> list[asyncio.Task[Any]]:
 def python(code: str, **options: Any) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=False, **options
+        [sys.executable, "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        **options,
     )
 
 
@@ -903,7 +909,9 @@ def test_a_transport_in_place_of_the_network() -> None:
         )
         return httpx.Response(200, headers={"content-type": "text/event-stream"}, text=words + "data: [DONE]\n\n")
 
-    yaml = HTTP.format(base="https://nowhere.invalid").replace("{stream: true}", "{stream: true, prompt: '${input.prompt}'}")
+    yaml = HTTP.format(base="https://nowhere.invalid").replace(
+        "{stream: true}", "{stream: true, prompt: '${input.prompt}'}"
+    )
     workflow = composemagic.load(yaml, transport=httpx.MockTransport(answer))
     assert workflow(prompt="no network at all").text == "no network at all "
 
@@ -936,12 +944,23 @@ def notices(run: Run) -> list[Notice]:
     return [event for event in run.events if isinstance(event, Notice) and event.sentence not in run.plan.notes]
 
 
-CHUNKS: list[dict[str, Any]] = [{"choices": [{"delta": {"role": "assistant"}}]}, {"choices": [{"delta": {"content": "a"}}]}]
+CHUNKS: list[dict[str, Any]] = [
+    {"choices": [{"delta": {"role": "assistant"}}]},
+    {"choices": [{"delta": {"content": "a"}}]},
+]
 
 NO_VALUE = [
-    ("${result.choices[0].message.content}", "${result[].choices[0].delta.content}", "result.choices[0].message.content"),
+    (
+        "${result.choices[0].message.content}",
+        "${result[].choices[0].delta.content}",
+        "result.choices[0].message.content",
+    ),
     ("${result.choices[0].delta.content}", "${result[].choices[0].delta.content}", "result.choices[0].delta.content"),
-    ("${result[0].choices[0].delta.content}", "${result[].choices[0].delta.content}", "result[0].choices[0].delta.content"),
+    (
+        "${result[0].choices[0].delta.content}",
+        "${result[].choices[0].delta.content}",
+        "result[0].choices[0].delta.content",
+    ),
     ("${result[*].n}", "${result[].n}", "result[*].n"),
     ("${result.content[0].text}", "${result[].delta.text}", "result.content[0].text"),
     ("a ${result.x | y}", "${result[].x}", "result.x | y"),
@@ -1039,7 +1058,9 @@ def test_an_output_that_matches_nothing_in_a_value(output: str, value: Any, word
 def test_a_path_into_what_can_have_none(value: Any) -> None:
     run = scripted(says(Value(value)), "component:\n  type: scripted\n  output: ${result.a.b}\n").start({})
     assert run.wait(5) and run.error is not None and run.error.kind == "output" and run.error.mark is not None
-    assert run.error.sentence.startswith("the answer is bytes" if isinstance(value, bytes) else "the answer is a web page")
+    assert run.error.sentence.startswith(
+        "the answer is bytes" if isinstance(value, bytes) else "the answer is a web page"
+    )
 
 
 MATCHED = [
@@ -1125,7 +1146,9 @@ component:
 """
     transport = httpx.MockTransport(lambda _: httpx.Response(200, headers=headers, text=body))
     assert composemagic.load(yaml, transport=transport)(no=True).output == value
-    broken = composemagic.load(yaml.replace(f"fragmented: {fragmented}", "fragmented: maybe"), transport=transport).start({})
+    broken = composemagic.load(
+        yaml.replace(f"fragmented: {fragmented}", "fragmented: maybe"), transport=transport
+    ).start({})
     assert broken.wait(5) and broken.error is not None
     assert broken.error.sentence == '`stream_fragmented`: "maybe" is no boolean'
 

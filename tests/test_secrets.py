@@ -52,7 +52,9 @@ def test_texts(value: str, text: str, shown: str) -> None:
     redact = Redactor()
     env = redact.watch({"A_KEY": value, "OTHER_KEY": "never-read"})
     assert redact(text) == text and not redact.finds(text)
-    assert env["A_KEY"] == value and env.get("NOTHING") is None and list(env) == ["A_KEY", "OTHER_KEY"] and len(env) == 2
+    assert (
+        env["A_KEY"] == value and env.get("NOTHING") is None and list(env) == ["A_KEY", "OTHER_KEY"] and len(env) == 2
+    )
     assert redact(text) == shown and redact.finds(text) is (text != shown)
     assert redact("never-read") == "never-read"
 

@@ -212,7 +212,8 @@ def test_summary(fields: dict[str, Any], line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("timing", "rate"), [(Timing(1, 3, 20), 10), (Timing(None, 3, 0), None), (Timing(1, None, 5), None), (Timing(1, 1, 5), None)]
+    ("timing", "rate"),
+    [(Timing(1, 3, 20), 10), (Timing(None, 3, 0), None), (Timing(1, None, 5), None), (Timing(1, 1, 5), None)],
 )
 def test_deltas_a_second(timing: Timing, rate: float | None) -> None:
     assert timing.deltas_per_second == rate

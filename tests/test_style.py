@@ -21,5 +21,7 @@ def test_test_lines_outnumber_source_lines() -> None:
     def lines(folder: str) -> int:
         return sum(len(path.read_text(encoding="utf-8").splitlines()) for path in (ROOT / folder).rglob("*.py"))
 
-    servers = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in (ROOT / "tests" / "servers").glob("*.py"))
+    servers = sum(
+        len(path.read_text(encoding="utf-8").splitlines()) for path in (ROOT / "tests" / "servers").glob("*.py")
+    )
     assert lines("tests") - servers >= lines("composemagic")

@@ -90,7 +90,8 @@ def test_renders(value: Any, result: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "result"), [("${env.N}", "8080"), ("${env.KEY}", "0123"), ("${env.N as integer}", 8080), ("${env.NOPE | 1}", 1)]
+    ("value", "result"),
+    [("${env.N}", "8080"), ("${env.KEY}", "0123"), ("${env.N as integer}", 8080), ("${env.NOPE | 1}", 1)],
 )
 def test_a_quoted_variable_and_one_where_only_text_is_wanted_stay_text(value: str, result: Any) -> None:
     assert rendered(value, is_quoted=lambda path: path == ()) == result
@@ -128,7 +129,10 @@ def test_what_fails_when_it_is_filled(text: str, sentence: str, marked: str) -> 
 def test_only_an_object_can_be_merged() -> None:
     with pytest.raises(RenderError) as caught:
         rendered({"k": {"...": "${input.list}"}})
-    assert (caught.value.sentence, caught.value.path) == ('"..." needs an object to merge, this is a list', ("k", "..."))
+    assert (caught.value.sentence, caught.value.path) == (
+        '"..." needs an object to merge, this is a list',
+        ("k", "..."),
+    )
 
 
 def test_a_missing_variable_is_named() -> None:
@@ -162,7 +166,9 @@ FLAWS: list[tuple[Any, list[tuple[str, tuple[Any, ...], str | None]]]] = [
 
 
 @pytest.mark.parametrize(("value", "wanted"), FLAWS, ids=[str(row[0])[:60] for row in FLAWS])
-def test_what_is_wrong_is_found_while_compiling(value: Any, wanted: list[tuple[str, tuple[Any, ...], str | None]]) -> None:
+def test_what_is_wrong_is_found_while_compiling(
+    value: Any, wanted: list[tuple[str, tuple[Any, ...], str | None]]
+) -> None:
     findings = Findings()
     template = compile_template(value, findings=findings)
     got = []
@@ -170,7 +176,9 @@ def test_what_is_wrong_is_found_while_compiling(value: Any, wanted: list[tuple[s
         scalar = value
         for step in () if flaw.in_key or flaw.start is None else flaw.path:
             scalar = scalar[step]
-        got.append((flaw.sentence, flaw.path, None if flaw.start is None else scalar[flaw.start : flaw.start + flaw.length]))
+        got.append(
+            (flaw.sentence, flaw.path, None if flaw.start is None else scalar[flaw.start : flaw.start + flaw.length])
+        )
     assert got == wanted
     with contextlib.suppress(RenderError):  # and nothing else
         template.render({"x": {}, "env": {}})
@@ -238,7 +246,8 @@ def test_holes_are_in_the_order_written_with_those_of_defaults() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [{"a": {"b": [1]}}, [[1]], {"a": "${input.nope as json[] | [[1]]}"}, {"a": "${input.nope as list | [[1]]}"}]
+    "value",
+    [{"a": {"b": [1]}}, [[1]], {"a": "${input.nope as json[] | [[1]]}"}, {"a": "${input.nope as list | [[1]]}"}],
 )
 def test_who_gets_a_value_may_change_it(value: Any) -> None:
     template = compile_template(value)
@@ -310,7 +319,9 @@ def test_ten_thousand_values_compile_and_render_at_once() -> None:
     assert len(template.holes) == 5_000
 
 
-@pytest.mark.parametrize("text", ["${a} $input " * 8_000, '${a | "b"}' * 12_000, "$$" * 50_000 + "{", "{{ input.x " * 12_000])
+@pytest.mark.parametrize(
+    "text", ["${a} $input " * 8_000, '${a | "b"}' * 12_000, "$$" * 50_000 + "{", "{{ input.x " * 12_000]
+)
 def test_a_long_scalar_costs_its_length(text: str) -> None:
     started = time.perf_counter()
     compile_template(text)
@@ -324,8 +335,15 @@ def test_a_chunk_parses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text() | st.sampled_from(["${input.x}", "...${input.l}", "${", "$${", "${a | ${b}}"]),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text() | st.sampled_from(["...", "*", "${k}"]), inner, max_size=4),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text()
+    | st.sampled_from(["${input.x}", "...${input.l}", "${", "$${", "${a | ${b}}"]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text() | st.sampled_from(["...", "*", "${k}"]), inner, max_size=4)
+    ),
     max_leaves=12,
 )
 

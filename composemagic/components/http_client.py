@@ -132,7 +132,12 @@ async def _request(action: Action, context: Context) -> Request:
         # neither the address nor the headers of the document are filled: no key is needed, and none is sent
         kind = "chat/completions" if _path(str(endpoint or path)).endswith("/chat/completions") else "completions"
         url = f"{local.url}/{kind}"
-        headers = {"authorization": f"Bearer {local.key}", "content-type": "application/json"}
+        # llama.cpp closes idle connections without saying so: a kept one may be gone when the next request takes it
+        headers = {
+            "authorization": f"Bearer {local.key}",
+            "content-type": "application/json",
+            "connection": "close",
+        }
         return Request("POST", url, headers, _json({**body, "model": local.name}), local.name)
     base = str(await context.render(settings.get("base_url")) or "")
     url = str(endpoint) if endpoint else _joined(base, str(path))
@@ -270,7 +275,9 @@ def _seconds(value: Any) -> float:
     try:
         seconds = float(text.removesuffix(unit)) * units.get(unit, 1.0)
     except ValueError:
-        raise RunError("request", f'`timeout` is seconds, or a text such as "500ms", "5s" or "2m", not {value!r}') from None
+        raise RunError(
+            "request", f'`timeout` is seconds, or a text such as "500ms", "5s" or "2m", not {value!r}'
+        ) from None
     if not seconds > 0:
         raise RunError("request", f"`timeout` is more than 0 seconds, not {value!r}")
     return seconds
@@ -324,7 +331,9 @@ def _default_format(response: Response, watch: Watch, action: Action, context: C
     if not any(hole.reference.per_chunk and hole.reference.path for hole in holes):
         return None
     if watch.dialect is None and response.media_type not in LINES:
-        context.note("the chunks of this stream are text, which has no paths; where they are JSON, add `stream_format: json`")
+        context.note(
+            "the chunks of this stream are text, which has no paths; where they are JSON, add `stream_format: json`"
+        )
         return None
     return "json"
 

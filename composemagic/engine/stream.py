@@ -23,7 +23,9 @@ class Stream(Chunks):
     RunError. Belongs to one event loop.
     """
 
-    def __init__(self, source: AsyncIterator[list[Any]], *, fragmented: bool = True, encoding: str | None = None) -> None:
+    def __init__(
+        self, source: AsyncIterator[list[Any]], *, fragmented: bool = True, encoding: str | None = None
+    ) -> None:
         self.fragmented = fragmented
         self.encoding = encoding
         self._source = source
@@ -98,7 +100,9 @@ class Stream(Chunks):
             self._ended = True
         except Exception as error:
             self._ended, self._failure = True, error
-        except BaseException:  # the source ends with the reader that is stopped in it: no end that others may take for one
+        except (
+            BaseException
+        ):  # the source ends with the reader that is stopped in it: no end that others may take for one
             self._ended, self._failure = True, RunError("stopped", "the stream was stopped by another of its readers")
             raise
         if self._loose > _LOOSE_CHUNKS:

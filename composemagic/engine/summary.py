@@ -10,7 +10,13 @@ from composemagic.text import plain
 
 __all__ = ["summary"]
 
-_MARKS = {"done": "✓ done", "stopped": "■ stopped", "truncated": "✗ incomplete", "failed": "✗ failed", "running": "… running"}
+_MARKS = {
+    "done": "✓ done",
+    "stopped": "■ stopped",
+    "truncated": "✗ incomplete",
+    "failed": "✗ failed",
+    "running": "… running",
+}
 
 
 def summary(run: Run) -> str:

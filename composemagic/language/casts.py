@@ -317,9 +317,7 @@ EMPTY_IS_MISSING = frozenset({"integer", "int", "number", "float", "slider", "bo
 
 
 def _text_chunks(chunks: list[Any]) -> list[Any]:
-    return [
-        chunk if type(chunk) is str else to_text(chunk) for chunk in chunks if chunk is not None and chunk != ""
-    ]
+    return [chunk if type(chunk) is str else to_text(chunk) for chunk in chunks if chunk is not None and chunk != ""]
 
 
 def _json_chunks(chunks: list[Any]) -> list[Any]:

@@ -409,7 +409,9 @@ class _Reading:
             this = {yaml.AliasEvent: "an alias", yaml.SequenceStartEvent: "a list"}.get(type(event), "a mapping")
             braces = _BRACES.match(self.source.text, start - 1) if start else None
             if braces:
-                raise self.stop(f"`{braces[0]}` is not filled in; a value is written `${{{braces[1]}}}`", *braces.span())
+                raise self.stop(
+                    f"`{braces[0]}` is not filled in; a value is written `${{{braces[1]}}}`", *braces.span()
+                )
             raise self.stop(f"a key must be text, this is {this}", start, max(end, start + 1))
         place, key = self.text(event)
         if event.tag and event.tag != _CORE + "str":
@@ -522,7 +524,6 @@ def _short(text: str) -> str:
 
 
 # ── places ──
-
 
 
 def _offset_in_line(written: str, quote: str, offset: int) -> int | None:

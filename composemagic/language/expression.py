@@ -291,9 +291,7 @@ class _Reader:
         found = self.match(_BRACKET)
         if not found:
             if self.text.startswith("[]", self.at):
-                raise ExpressionError(
-                    "`[]` stands directly after the source, as in `${response[].field}`", self.at, 2
-                )
+                raise ExpressionError("`[]` stands directly after the source, as in `${response[].field}`", self.at, 2)
             raise self.malformed(start, 'inside `[ ]`: a number, a range `1:3`, `*` or a `"name"`')
         if found["each"]:
             return Each()

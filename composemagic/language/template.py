@@ -20,7 +20,17 @@ from composemagic.language.document import plain_value
 from composemagic.language.expression import Cast, Default, ExpressionError, Part, Reference, parse, references
 from composemagic.language.path import finder
 
-__all__ = ["BARE", "Findings", "Flaw", "Hole", "MissingVariable", "RenderError", "Spell", "Template", "compile_template"]
+__all__ = [
+    "BARE",
+    "Findings",
+    "Flaw",
+    "Hole",
+    "MissingVariable",
+    "RenderError",
+    "Spell",
+    "Template",
+    "compile_template",
+]
 
 Path = tuple[str | int, ...]
 Scope = Mapping[str, Any]
@@ -123,9 +133,7 @@ def compile_template(
 
 
 class _Compiler:
-    def __init__(
-        self, findings: Findings, is_quoted: Callable[[Path], bool], texts: bool, spell: Spell | None
-    ) -> None:
+    def __init__(self, findings: Findings, is_quoted: Callable[[Path], bool], texts: bool, spell: Spell | None) -> None:
         self.findings = findings
         self.is_quoted = is_quoted
         self.texts = texts
@@ -321,9 +329,7 @@ class _Compiler:
 
         return value
 
-    def fallback(
-        self, reference: Reference, default: Default, cast: Cast | None, path: Path, *, whole: bool
-    ) -> Render:
+    def fallback(self, reference: Reference, default: Default, cast: Cast | None, path: Path, *, whole: bool) -> Render:
         literal = default.literal
         if literal is None:
             if len(default.parts) == 1 and isinstance(default.parts[0], Reference):

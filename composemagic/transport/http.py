@@ -64,7 +64,9 @@ class Request:
 
     def redacted(self, text: str) -> str:
         """Text from outside without the keys that the headers carry, which servers like to repeat."""
-        keys = {word for name, value in self.headers.items() if _is_key(name) for word in value.split() if len(word) > 7}
+        keys = {
+            word for name, value in self.headers.items() if _is_key(name) for word in value.split() if len(word) > 7
+        }
         return re.sub("|".join(map(re.escape, sorted(keys, key=len, reverse=True))), "***", text) if keys else text
 
 
@@ -186,7 +188,9 @@ class Response:
             parts.append(data)
             size += len(data)
             if size > limit:
-                raise RunError("too_large", f"{self._request.host} sent more than {limit // 2**20} MiB; the run was ended")
+                raise RunError(
+                    "too_large", f"{self._request.host} sent more than {limit // 2**20} MiB; the run was ended"
+                )
         return b"".join(parts)
 
     async def start_of_body(self) -> bytes:
@@ -351,7 +355,15 @@ def _no_tls(reason: str, request: Request) -> RunError:
     return RunError("tls", f"{request.host} cannot be trusted: {why or 'the TLS handshake failed'}")
 
 
-_KINDS = {401: "auth", 403: "auth", 404: "not_found", 408: "timeout", 409: "conflict", 413: "too_large", 429: "rate_limit"}
+_KINDS = {
+    401: "auth",
+    403: "auth",
+    404: "not_found",
+    408: "timeout",
+    409: "conflict",
+    413: "too_large",
+    429: "rate_limit",
+}
 _KINDS |= {503: "overloaded", 529: "overloaded"}
 
 
@@ -359,7 +371,9 @@ async def _status_error(response: Response) -> RunError:
     """The sentence for an answer that is no success, with the provider's own words."""
     status, request = response.status, response._request
     if status < 400:
-        return RunError("redirect", f"{request.host} wants to redirect ({status}); write the final address into the YAML")
+        return RunError(
+            "redirect", f"{request.host} wants to redirect ({status}); write the final address into the YAML"
+        )
     words = " ".join(request.redacted(_words(await response.start_of_body(), response.media_type)).split())[:300]
     kind = _KINDS.get(status, "server" if status >= 500 else "bad_request")
     return RunError(kind, _status_sentence(status, request, response) + (f": {words}" if words else ""))

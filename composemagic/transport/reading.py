@@ -105,7 +105,9 @@ class Reading:
     def _check_format(self) -> None:
         host, media_type = self._request.host, self._response.media_type
         if self._format == "json-lines" and media_type == EVENTS:
-            raise RunError("content_type", f"{host} sent an event stream, not lines of JSON: write `stream_format: json`")
+            raise RunError(
+                "content_type", f"{host} sent an event stream, not lines of JSON: write `stream_format: json`"
+            )
         if self._format == "server-sent-events" and self._lines_only:
             raise RunError("content_type", f"{host} sent lines of JSON, not events: write `stream_format: json-lines`")
 
@@ -126,7 +128,9 @@ class Reading:
             if self._done:
                 return
         if not found and self._watch.dialect is None and start.lstrip().startswith(b"{"):
-            raise RunError("content_type", f"{self._request.host} sent JSON, not events: write `stream_format: json-lines`")
+            raise RunError(
+                "content_type", f"{self._request.host} sent JSON, not events: write `stream_format: json-lines`"
+            )
 
     async def _lines(self) -> AsyncGenerator[list[Any], None]:
         reader = LineReader()

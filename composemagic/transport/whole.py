@@ -48,7 +48,9 @@ def read_chunk(body: bytes, head: Head, request: Request, watch: Watch) -> Any:
         raise _no_stream(value, head, request)
     if watch.dialect is None:
         if isinstance(value, dict) and value.get("error"):
-            raise RunError("server", f"{request.host} sent an error: {request.redacted(error_message(value) or 'no words')}")
+            raise RunError(
+                "server", f"{request.host} sent an error: {request.redacted(error_message(value) or 'no words')}"
+            )
         return value
     if isinstance(value, dict) and not watch.finished and not text_of(watch.dialect, value):
         raise RunError("empty", f"{request.host} sent an answer without text: {request.redacted(str(value))[:80]}")

@@ -42,6 +42,10 @@ class Input:
     cast: Cast | None = field(default=None, repr=False, compare=False)
     is_open: bool = field(default=False, repr=False, compare=False)
 
+    def __repr__(self) -> str:
+        need = ", required" if self.required else f" = {self.default!r}" if self.has_default else ""
+        return f"<Input {self.name}: {self.type}{'[]' if self.is_list else ''}{need}>"
+
     def problem(self, value: Any) -> str | None:
         """What is wrong with a value given for this input, as a sentence, or None."""
         if value is None or (value == "" and (self.required or self.type in EMPTY_IS_MISSING)):

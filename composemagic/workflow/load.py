@@ -240,7 +240,9 @@ class _Loading:
         if isinstance(wanted, dict):
             return self.component(_Item(wanted, (*job.path, "component")))
         if wanted is not None and not isinstance(wanted, str):
-            self.report.fault(f"`component` is an id or a mapping, this is {schema.kind(wanted)}", (*job.path, "component"))
+            self.report.fault(
+                f"`component` is an id or a mapping, this is {schema.kind(wanted)}", (*job.path, "component")
+            )
             return None
         if wanted in (None, "__default__"):
             chosen = self.default_component(job)
@@ -308,16 +310,16 @@ class _Loading:
             self.report.fault("a component needs `type`, such as `type: http-client`", item.path)
             return None
         if not isinstance(kind, str):
-            self.report.fault(f"`type` is text, such as `http-client`, this is {schema.kind(kind)}", (*item.path, "type"))
+            self.report.fault(
+                f"`type` is text, such as `http-client`, this is {schema.kind(kind)}", (*item.path, "type")
+            )
             return None
         found = self.find_component(kind)
         if found is None:
             self.report.fault(schema.no_component_type(kind, self.known_types), (*item.path, "type"))
         return found
 
-    def outdented(
-        self, item: _Item, own: dict[str, Any], found: type[Component], of_actions: tuple[str, ...]
-    ) -> None:
+    def outdented(self, item: _Item, own: dict[str, Any], found: type[Component], of_actions: tuple[str, ...]) -> None:
         """Take an action's keys that stand beside `action:`, one step too far to the left, for what they are."""
         for key in [key for key in own if key in of_actions and key not in found.settings.model_fields]:
             sentence = f"`{key}` belongs to the action: indent it below `action:`"
@@ -344,9 +346,7 @@ class _Loading:
             for sentence, about in found.faults(own, action.data):
                 self.report.fault(sentence, (*action.path, about) if about else action.path)
 
-    def action(
-        self, item: _Item, component: _Item, settings: Mapping[str, Template], instance: Component
-    ) -> Action:
+    def action(self, item: _Item, component: _Item, settings: Mapping[str, Template], instance: Component) -> Action:
         sources = (*_BASE, *instance.sources, *(f"{source}[]" for source in instance.sources))
         fields = self.fields(item, _ACTION_KEYS, type(instance))
         output = self.report.template(item.data.get("output"), (*item.path, "output"), sources)
@@ -373,7 +373,9 @@ class _Loading:
             if key in but:
                 continue
             spell = found.spellings.get(key)
-            template = self.report.template(value, (*item.path, key), _BASE, texts=key in found.text_fields, spell=spell)
+            template = self.report.template(
+                value, (*item.path, key), _BASE, texts=key in found.text_fields, spell=spell
+            )
             if template is not None:
                 compiled[key] = template
         return compiled
@@ -382,7 +384,8 @@ class _Loading:
         """A workflow or component whose plain settings - all but its templates - have their `${env.X}` filled."""
         plain = [key for key in model.model_fields if key not in _PARTS and key in item.data]
         now = {
-            key: self.report.filled(item.data[key], (*item.path, key), texts=key not in ("default", "private")) for key in plain
+            key: self.report.filled(item.data[key], (*item.path, key), texts=key not in ("default", "private"))
+            for key in plain
         }
         return {**item.data, **now}
 
@@ -408,7 +411,9 @@ def _split(data: dict[str, Any], model: type[schema.Settings]) -> tuple[dict[str
 
 def _has_inline(workflow: _Item) -> bool:
     jobs = workflow.data.get("jobs")
-    return isinstance(jobs, list) and any(isinstance(job, dict) and isinstance(job.get("component"), dict) for job in jobs)
+    return isinstance(jobs, list) and any(
+        isinstance(job, dict) and isinstance(job.get("component"), dict) for job in jobs
+    )
 
 
 def _article(word: str) -> str:

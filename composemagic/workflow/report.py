@@ -67,7 +67,10 @@ class Report:
 
     def mistakes(self) -> list[Mistake]:
         """Everything that is wrong, each once."""
-        flaws = [*self.findings.flaws, *(Flaw(fault.sentence, fault.path, in_key=fault.in_key) for fault in self.faults)]
+        flaws = [
+            *self.findings.flaws,
+            *(Flaw(fault.sentence, fault.path, in_key=fault.in_key) for fault in self.faults),
+        ]
         return list(dict.fromkeys([*self.keys, *(Mistake(flaw.sentence, self.place(flaw)) for flaw in flaws)]))
 
     def notes(self) -> tuple[str, ...]:
@@ -103,14 +106,20 @@ class Report:
             self.note("an `output` is empty, so nothing is given; leave it out to give everything", path)
         for text, here in _texts(value, path):
             found = BARE.fullmatch(text.strip())
-            if found and found["source"] in sources and (found["path"] or (here == path and path[-1] in ("input", "output"))):
+            if (
+                found
+                and found["source"] in sources
+                and (found["path"] or (here == path and path[-1] in ("input", "output")))
+            ):
                 bare = found[0]
                 self.note(f"`{bare}` is sent as it is written; a value is written `${{{bare}}}`", here)
             elif _CURLY_QUOTES.fullmatch(text) and not self.is_quoted(here):
                 words = f"the quotes of `{text[:40]}` are sent as they are written; YAML's quotes are `\"`"
                 self.note(words, here)
             elif (wide := _WIDE_COLON.match(text)) and not self.is_quoted(here):
-                self.note(f"`{wide[0]}` is text: it ends with a full-width colon; a key ends with `:` and a space", here)
+                self.note(
+                    f"`{wide[0]}` is text: it ends with a full-width colon; a key ends with `:` and a space", here
+                )
 
     def note(self, sentence: str, path: Path) -> None:
         self.findings.notes.append(Flaw(sentence, path))
