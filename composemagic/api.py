@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from composemagic import components
-from composemagic.engine.run import Run, Surroundings
+from composemagic.engine.context import Surroundings
+from composemagic.engine.run import Run
 from composemagic.errors import UsageError
 from composemagic.workflow import load as loading
 from composemagic.workflow.environment import Environment

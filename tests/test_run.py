@@ -23,6 +23,7 @@ import pytest
 import composemagic
 from composemagic import InputError, ModelError, RunError, UsageError, Workflow
 from composemagic.components import GROUP, find
+from composemagic.engine.context import Surroundings
 from composemagic.engine.events import (
     Answered,
     Delta,
@@ -37,7 +38,7 @@ from composemagic.engine.events import (
 )
 from composemagic.engine.loop import PrivateLoop, private_loop
 from composemagic.engine.record import Inbox, Record
-from composemagic.engine.run import Run, Surroundings
+from composemagic.engine.run import Run
 from composemagic.notebook.view import bundle
 from composemagic.transport.providers import ProviderError
 from composemagic.workflow.component import Action, Batch, Component, Context, Settings, Value
@@ -1341,7 +1342,8 @@ def test_a_reader_that_is_cancelled_leaves_the_run_to_the_others() -> None:
 
 SLOW_START = """
 import threading, time, composemagic
-from composemagic.engine.run import Run, Surroundings
+from composemagic.engine.context import Surroundings
+from composemagic.engine.run import Run
 from composemagic.components.echo import Echo
 started = threading.Event()
 def start(progress):

@@ -6,29 +6,59 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncGenerator, Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar, cast
 
-from composemagic.engine.events import Answered, Notice
-from composemagic.engine.loop import call_on
+from composemagic.engine.events import Answered, Event, Notice
+from composemagic.engine.loop import PrivateLoop, call_on
 from composemagic.engine.stream import Stream
 from composemagic.errors import Mark
 from composemagic.language.casts import Uncollected
 from composemagic.language.template import Flaw, Template
+from composemagic.transport.secrets import Redactor
 from composemagic.workflow.component import LocalAddress
-from composemagic.workflow.load import Job
+from composemagic.workflow.load import Job, Plan
 
-if TYPE_CHECKING:
-    from composemagic.engine.run import Run
-
-__all__ = ["JobContext"]
+__all__ = ["Host", "JobContext", "Surroundings"]
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a run needs from outside its document.
+
+    `env`: the variables `${env.X}` may name. `transport`: an httpx transport in place of the network. `local`: a function
+    that starts the embedded model where it is not running and gives its address; OpenAI-style requests then go there.
+    """
+
+    env: Mapping[str, str] = field(default_factory=dict)
+    transport: Any = None
+    local: Callable[[Callable[[str], None]], LocalAddress] | None = None
+
+
+class Host(Protocol):
+    """What a context needs of the run it belongs to."""
+
+    id: str
+    plan: Plan
+    input: Any
+    surroundings: Surroundings
+    loop: PrivateLoop
+    redact: Redactor
+    model: str | None
+    is_local: bool
+    instead_of: str | None
+    usage: Mapping[str, Any] | None
+
+    def say(self, event: Event) -> None:
+        """Tell the readers."""
 
 
 class JobContext:
     """One job's view of its run: scopes and templates, notes to the user, what is shared, what is to be closed."""
 
-    def __init__(self, run: Run, job: Job) -> None:
+    def __init__(self, run: Host, job: Job) -> None:
         self._run = run
         self._job = job
         self.run_id = run.id

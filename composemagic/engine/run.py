@@ -13,11 +13,11 @@ import json
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
-from composemagic.engine.context import JobContext
+from composemagic.engine.context import JobContext, Surroundings
 from composemagic.engine.events import (
     Delta,
     Event,
@@ -39,7 +39,6 @@ from composemagic.language.casts import CastError, Chunks
 from composemagic.language.template import Flaw, MissingVariable, RenderError, Template
 from composemagic.text import clean
 from composemagic.transport.secrets import Redactor
-from composemagic.workflow.component import LocalAddress
 from composemagic.workflow.load import Job, Plan
 
 __all__ = ["Run", "Surroundings", "Timing"]
@@ -51,19 +50,6 @@ _REST_SECONDS = 0.001
 _numbers = itertools.count(1)
 # a NamedTuple's own constructor costs twice as much, and this one is called for every chunk
 _delta = cast("Callable[[Iterable[object]], Delta]", partial(tuple.__new__, Delta))
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a run needs from outside its document.
-
-    `env`: the variables `${env.X}` may name. `transport`: an httpx transport in place of the network. `local`: a function
-    that starts the embedded model where it is not running and gives its address; OpenAI-style requests then go there.
-    """
-
-    env: Mapping[str, str] = field(default_factory=dict)
-    transport: Any = None
-    local: Callable[[Callable[[str], None]], LocalAddress] | None = None
 
 
 @dataclass(slots=True)
