@@ -423,6 +423,12 @@ def test_a_form_for_missing_inputs(notebook: Kernel) -> None:
     assert value(notebook, "[answer is form.run, form._run_button.disabled]") == [True, False]
 
 
+def test_a_misspelt_input_is_told_and_not_answered_with_an_empty_form(notebook: Kernel) -> None:
+    done = notebook.execute(f"%%compose -i txet=Hi\n{ECHO}")
+    assert done.error is not None
+    assert "`text` is missing; the workflow does not ask for `txet`; did you mean `text`?" in done.error[1]
+
+
 def test_a_form_shows_itself_once(notebook: Kernel) -> None:
     notebook.execute(f"%%compose echo --check\n{ECHO}")
     done = notebook.execute("echo.form()")

@@ -309,10 +309,11 @@ def _interrupted(run: Run, view: View) -> Interrupted:
 
 
 def _missing(workflow: Any, values: dict[str, Any]) -> bool:
+    """Whether all that is wrong is what a form would ask for; a name with a typo is told instead."""
     try:
         workflow.check(values)
     except InputError as error:
-        return any(problem.endswith("is missing") for problem in error.problems.values())
+        return all(problem.endswith("is missing") for problem in error.problems.values())
     return False
 
 
