@@ -188,6 +188,15 @@ ERRORS: list[tuple[str, str]] = [
     ("", "  this cell is empty"),
     ("# only\n", "  this cell is empty"),
     ("---\n", "  this cell is empty"),
+    (
+        "\n```yaml\na: 1\n```\n",
+        "  this line came along when the YAML was copied; delete it, and the ``` at the end\n   2 | ```yaml\n       ^^^^^^^",
+    ),
+    (
+        "%%compose chat --local\na: 1\n",
+        "  this line came along when the YAML was copied; delete it\n   1 | %%compose chat --local\n"
+        "       ^^^^^^^^^^^^^^^^^^^^^^",
+    ),
     ("x: 1" + " " * 262_144, "  this cell is larger than 256 KiB"),
     ("é" * 131_073, "  this cell is larger than 256 KiB"),
     ("- a\n- b", "  a YAML mapping is expected at the top, this is a list\n   1 | - a\n       ^"),

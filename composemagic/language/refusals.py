@@ -60,6 +60,10 @@ _SENTENCES: Iterable[tuple[str, bool, str, str]] = (
 )
 
 
+# neither can begin a YAML document
+_PASTED = re.compile(r"\s*(```[^\n]*|%%[^\n]*)")
+
+
 def check_text(source: Source) -> None:
     """Refuse a text for its size or its characters. Raises DocumentError."""
     text = source.text
@@ -72,6 +76,11 @@ def check_text(source: Source) -> None:
         # such a character must not reach the user's terminal either
         shown = Source(source.name, _FORBIDDEN.sub("\ufffd", text), source.first_line)
         raise DocumentError([Mistake(sentence, Mark.between(shown, found.start(), found.end()))])
+    if pasted := _PASTED.match(text):
+        sentence = "this line came along when the YAML was copied; delete it"
+        if pasted[1].startswith("`"):
+            sentence += ", and the ``` at the end"
+        raise DocumentError([Mistake(sentence, Mark.between(source, *pasted.span(1)))])
 
 
 def explain(error: Exception, text: str, opened: list[int], seen: int) -> tuple[str, int, int]:

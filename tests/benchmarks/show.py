@@ -178,7 +178,12 @@ def _tell(report: Report, kind: Rounds, printing: float) -> None:
     report.line("20 x CPU for showing / CPU of `with out: print`", 20 * kind.showing / printing, 1)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Print the figures and their limits; exit status 1 where one is over."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     sys.exit(0 if run(parser.parse_args().rounds) else 1)
+
+
+if __name__ == "__main__":
+    main()
