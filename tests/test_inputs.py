@@ -52,7 +52,7 @@ TYPES: list[tuple[str, dict[str, Any]]] = [
     ("${input.x @(title A B) @(description what it is)}", {"label": "A B", "description": "what it is"}),
     ("${input.x @(label A)}", {"label": "A", "description": None}),
     # spreads are lists
-    (["...${input.x}"], {"type": "list", "required": True}),  # type: ignore[list-item]
+    (["...${input.x}"], {"type": "list", "required": False}),  # type: ignore[list-item]
     (["...${input.x | []}"], {"type": "list", "default": [], "required": False}),  # type: ignore[list-item]
 ]
 

@@ -71,10 +71,11 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """A reference and the path of the scalar it stands in."""
+    """A reference and the path of the scalar it stands in; `is_spread`: as `...${x}`, where null adds nothing."""
 
     reference: Reference
     path: Path
+    is_spread: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +216,7 @@ class _Compiler:
     def spread(self, text: str, reference: Reference, path: Path) -> Render:
         if reference.cast is None:
             reference = replace(reference, cast=Cast("list"))  # so that the default `[]` and a form's text are lists
-        self.look_at((reference,), path)
+        self.look_at((reference,), path, is_spread=True)
         render = self.reference(reference, path, whole=True)
 
         def items(scope: Scope) -> list[Any]:
@@ -293,8 +294,8 @@ class _Compiler:
 
         return text
 
-    def look_at(self, parts: tuple[Part, ...], path: Path) -> None:
-        self.holes += [Hole(reference, path) for reference in references(parts)]
+    def look_at(self, parts: tuple[Part, ...], path: Path, *, is_spread: bool = False) -> None:
+        self.holes += [Hole(reference, path, is_spread and reference in parts) for reference in references(parts)]
 
     def reference(self, reference: Reference, path: Path, *, whole: bool) -> Render:
         cast = self.cast(reference, path)

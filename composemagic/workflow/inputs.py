@@ -63,19 +63,19 @@ def infer(templates: Iterable[Template]) -> tuple[Input, ...]:
     """The inputs that some templates ask for, in the order written.
 
     Of several occurrences of a name the richest counts (one with a type over one without). An input is required where no
-    occurrence has a default, unless it stands only inside other references' defaults. The whole `${input}` counts only where
-    it comes first.
+    occurrence has a default, unless it stands only inside other references' defaults, or as a list to spread, where null
+    adds nothing. The whole `${input}` counts only where it comes first.
     """
     found: dict[str, list[Input]] = {}
     optional: set[str] = set()
     wanted: set[str] = set()
     for template in templates:
-        for reference, is_fallback in _input_references(template.holes):
+        for reference, may_be_null in _input_references(template.holes):
             one = _input(reference)
             found.setdefault(one.name, []).append(one)
             if reference.default is not None:
                 optional.add(one.name)
-            elif one.name and not is_fallback:
+            elif one.name and not may_be_null:
                 wanted.add(one.name)
     is_open = "" in found
     inputs = [
@@ -122,13 +122,13 @@ def _at(values: Mapping[str, Any], name: str) -> Any:
 
 
 def _input_references(holes: tuple[Hole, ...]) -> Iterator[tuple[Reference, bool]]:
-    """The references to `input`, and whether each stands inside another reference's default."""
+    """The references to `input`, and whether null will do: inside another's default, and where a list is spread."""
     fallbacks: set[int] = set()
     for hole in holes:
         parts = hole.reference.default.parts if hole.reference.default else ()
         fallbacks.update(id(part) for part in parts if isinstance(part, Reference))
         if hole.reference.source == "input":
-            yield hole.reference, id(hole.reference) in fallbacks
+            yield hole.reference, hole.is_spread or id(hole.reference) in fallbacks
 
 
 def _input(reference: Reference) -> Input:
