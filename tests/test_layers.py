@@ -17,7 +17,7 @@ import composemagic
 ROOT = Path(composemagic.__file__).parent
 # from the ground up; a room may import from its own floor and from those below
 FLOORS = [
-    ("errors", "text"), ("language",), ("workflow",), ("transport",), ("engine",), ("components",), ("local",), ("batch",),
+    ("errors", "text", "words", "languages"), ("language",), ("workflow",), ("transport",), ("engine",), ("components",), ("local",), ("batch",),
     ("api",), ("notebook",), ("server",), ("cli", "__main__", "__init__"),
 ]  # fmt: skip
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}

@@ -7,13 +7,26 @@ The engine never imports a component and a component never imports the engine; b
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from inspect import get_annotations
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from composemagic.language.template import Spell, Template
+from composemagic.workflow.inputs import Input
 
-__all__ = ["Action", "Batch", "Component", "Context", "Settings", "Value"]
+__all__ = [
+    "Action",
+    "Batch",
+    "Call",
+    "CallSettings",
+    "Component",
+    "Context",
+    "Described",
+    "Settings",
+    "Value",
+    "WorkflowId",
+]
 
 
 class Settings:
@@ -31,6 +44,25 @@ class Settings:
 
 
 SettingsModel = type[Settings]
+
+
+class CallSettings(Settings):
+    """A setting that says which other action of the document is run: checked, compiled and found by the loader.
+
+    A setting annotated with it is no template in `Action.fields` or `Action.settings` but a Call in `Action.calls`, under
+    the setting's name. `input` may use the sources that the component's `call_sources` names for it.
+    """
+
+    component: Any = None
+    action: str | None = None
+    input: Any = None
+    output: Any = None
+
+
+class WorkflowId(str):
+    """The annotation of a setting that is the id of a workflow of the document: the loader checks that there is one."""
+
+    __slots__ = ()
 
 
 class Value:
@@ -51,7 +83,8 @@ class Action:
     """One call a component offers, checked and compiled.
 
     `fields` are the action's own settings and `settings` the component's, each a compiled template; `output` maps what
-    comes back. `per_chunk`: `output` reads `response[]`, so a stream is expected.
+    comes back. `calls` are the other actions it runs, by the setting that names them. `per_chunk`: `output` reads
+    `response[]`, so a stream is expected.
     """
 
     id: str
@@ -60,6 +93,7 @@ class Action:
     settings: Mapping[str, Template]
     output: Template | None
     path: tuple[str | int, ...]
+    calls: Mapping[str, Call] = field(default_factory=dict)
 
     @property
     def per_chunk(self) -> bool:
@@ -72,13 +106,64 @@ class Action:
             yield self.output
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Another component's action: what it is given (null: the caller's own input) and what becomes of its answer."""
+
+    action: Action
+    input: Template | None
+    output: Template | None
+
+
+class Described(Protocol):
+    """What a component may know of another workflow of its document: enough to offer it as a tool."""
+
+    id: str
+    title: str
+    description: str
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """What it asks for."""
+
+
 class Context(Protocol):
     """What a component may ask of the run it acts in."""
 
     run_id: str
 
-    async def render(self, template: Template | None) -> Any:
-        """Fill a template from the action's input; None for none. Streams are collected where a value is wanted."""
+    async def render(self, template: Template | None, more: Mapping[str, Any] | None = None) -> Any:
+        """Fill a template from the action's input and the sources in `more`; None for none.
+
+        Streams are collected where a value is wanted.
+        """
+
+    async def call(self, call: Call, more: Mapping[str, Any]) -> Any:
+        """Run another component's action, its input filled with `more` as sources besides `input`.
+
+        Gives what its output gives: a value, or a stream (Chunks) that is read with `batches()`. Raises RunError.
+        """
+
+    def workflow(self, name: str) -> Described:
+        """Another workflow of the document, private ones too. Raises RunError."""
+
+    async def run_workflow(self, name: str, value: Any) -> Any:
+        """Run another workflow as part of this run and give its output: a value, or a stream (Chunks).
+
+        Raises RunError: where it fails, and where workflows call each other more than 16 deep.
+        """
+
+    async def ask(self, message: str, metadata: Mapping[str, Any] | None = None) -> Any:
+        """Interrupt the run until a person answers; null means go on as it is. Raises RunError where nobody can answer."""
+
+    def demand(self, what: str) -> None:
+        """Raise RunError unless Python has allowed `what` (`shell`, `hook`, `http-server`): never YAML itself."""
+
+    def file(self, path: str) -> Path:
+        """A file under the folder of the document, links resolved. Raises RunError for one outside of it."""
+
+    def function(self, name: str) -> Callable[..., Any]:
+        """The Python function of a name that the user gave or the notebook has. Raises RunError."""
 
     def note(self, sentence: str) -> None:
         """Tell the user something that is no error."""
@@ -115,13 +200,15 @@ class LocalAddress(Protocol):
 class Component(Protocol):
     """Something that acts. One instance serves every run of a loaded workflow.
 
-    `type` is its name in YAML, `sources` what its `output` may read, `text_fields` the settings that are text even where an
+    `type` is its name in YAML, `sources` what its `output` may read, `call_sources` what the inputs of its calls may read
+    beside the action's own, by setting, `text_fields` the settings that are text even where an
     environment variable looks like a number, `spellings` how the values inside some of them are written (a value and the
     literal text before it -> text); `settings` and `action` are the models of its YAML.
     """
 
     type: ClassVar[str]
     sources: ClassVar[tuple[str, ...]] = ("result",)
+    call_sources: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     text_fields: ClassVar[frozenset[str]] = frozenset()
     spellings: ClassVar[Mapping[str, Spell]] = {}
     settings: ClassVar[SettingsModel] = Settings

@@ -24,10 +24,11 @@ from composemagic.language.template import (
 )
 from composemagic.workflow.schema import NOT_YET, Fault
 
-__all__ = ["Report"]
+__all__ = ["BASE", "Report"]
 
 Path = tuple[str | int, ...]
 
+BASE = ("input", "env", "context")  # the sources that are visible everywhere in a workflow
 _CONTEXT_FIELDS = ("run_id",)
 _LATER_CONTEXT_FIELDS = ("session_id", "metadata")
 _CURLY_QUOTES = re.compile(r"“[^“”]*”|‘[^‘’]*’")

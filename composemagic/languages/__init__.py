@@ -1,0 +1,1 @@
+"""The sentences users read, one language a file; English stands in the code itself."""

@@ -1,0 +1,3 @@
+"""Simplified Chinese."""
+
+SENTENCES: dict[str, str] = {}

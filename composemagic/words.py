@@ -1,0 +1,58 @@
+"""What users read, in their language.
+
+The English sentence stands where it is said, with named places for what changes; it is also the key of its translation. A
+language is one file in `composemagic/languages/`, a table from English sentences to its own; what a table lacks is said in
+English. (The way of GNU gettext, without its compiled catalogues.)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+
+__all__ = ["LANGUAGES", "language", "say", "speak"]
+
+LANGUAGES = ("en", "zh")
+
+_everywhere: str | None = None
+
+
+def say(sentence: str, /, **places: object) -> str:
+    """A sentence in the user's language, with its `{places}` filled.
+
+    A place's value is shown as `str` gives it; a part of a sentence that is made by `say` is in the same language already.
+    Braces that are meant as braces are doubled where there are places, as for `str.format`.
+    """
+    found = _table(language()).get(sentence, sentence)
+    return found.format_map(places) if places else found
+
+
+def speak(name: str | None) -> None:
+    """Choose the language of this process, one of LANGUAGES, or None for the locale's. Raises ValueError."""
+    global _everywhere  # noqa: PLW0603 - one user, one language
+    if name is not None and name not in LANGUAGES:
+        raise ValueError(f"language is one of {', '.join(LANGUAGES)}, not {name!r}")
+    _everywhere = name
+
+
+def language() -> str:
+    """The language spoken now: what `speak` chose, else the locale's where it is known, else English."""
+    return _everywhere or _of_locale()
+
+
+def _of_locale() -> str:
+    for variable in ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG"):
+        if value := os.environ.get(variable):
+            first = value.split(":")[0].replace("-", "_").split("_")[0].split(".")[0].lower()
+            return first if first in LANGUAGES else "en"
+    return "en"
+
+
+@cache
+def _table(name: str) -> Mapping[str, str]:
+    if name == "en":
+        return {}
+    sentences: Mapping[str, str] = import_module(f"composemagic.languages.{name}").SENTENCES
+    return sentences
