@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 
+from composemagic import load
 from composemagic.errors import DocumentError
 from tests import conformance
+from tests.conformance.rows import DEVIATIONS, LeftError, load_row, read_rows, with_decision
+from tests.conformance.workflow import OTHER_FACES
 
 DATA = Path(__file__).parent / "data"
 DECISIONS = json.loads((DATA / "language_decisions.json").read_text("utf-8"))
-ROWS = [conformance.with_decision(row, DECISIONS) for row in conformance.read_rows(DATA / "language.jsonl")]
+ROWS = [with_decision(row, DECISIONS) for row in read_rows(DATA / "language.jsonl")]
 
 # not met yet, each with what it waits for
 WAITING = {}
@@ -24,14 +27,14 @@ def needs_later(row: dict[str, Any]) -> bool:
     """Whether the loader says, without running anything, that a row is for a later version."""
     try:
         if row["kind"] == "workflow":
-            if conformance.OTHER_FACES & row.keys():
+            if OTHER_FACES & row.keys():
                 return True
-            conformance.load_row(
+            load_row(
                 {**row, "yaml": row["yaml"].replace("{{ECHO}}", "http://127.0.0.1:1")}, row.get("workflow")
             )
         else:
             conformance.RENDERERS[row["kind"]](row)
-    except conformance.LeftError:
+    except LeftError:
         return True
     except Exception:  # whatever else is wrong with a row, its own test says it
         return False
@@ -60,7 +63,7 @@ def test_the_scope_does_not_shrink() -> None:
 def test_every_row_is_known() -> None:
     assert len(ROWS) == 419
     assert {row["kind"] for row in ROWS} == set(conformance.RENDERERS)
-    assert {row["id"] for row in ROWS} >= set(DECISIONS) | set(conformance.DEVIATIONS) | set(WAITING)
+    assert {row["id"] for row in ROWS} >= set(DECISIONS) | set(DEVIATIONS) | set(WAITING)
 
 
 ROW = {"id": "r", "kind": "render", "template": "${input.n as integer}", "sources": {"input": {"n": "7"}}}
@@ -102,7 +105,7 @@ def test_the_runner_sees_what_is_wrong(row: dict[str, Any], failing: bool) -> No
     ],
 )
 def test_decisions_win(ours: object, row: dict[str, Any], becomes: dict[str, Any]) -> None:
-    assert conformance.with_decision({"id": "r", **row}, {"r": {"ours": ours}}) == {"id": "r", **becomes}
+    assert with_decision({"id": "r", **row}, {"r": {"ours": ours}}) == {"id": "r", **becomes}
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,7 +127,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_what_is_left_says_so_in_the_loaders_own_words() -> None:
-    with pytest.raises(conformance.LeftError, match="is not in this version of composemagic"):
+    with pytest.raises(LeftError, match="is not in this version of composemagic"):
         conformance.check("language", {**ROW, "template": {"?": []}, "expected": None})
     with pytest.raises(DocumentError, match="the job type `delay` is not in this version of composemagic"):
-        conformance.load("workflow: {job: {type: delay, duration: 1s}}\ncomponent: {type: echo}\n")
+        load("workflow: {job: {type: delay, duration: 1s}}\ncomponent: {type: echo}\n")

@@ -20,10 +20,11 @@ from composemagic.transport.providers import (
     page_words,
     text_of,
 )
-from tests import conformance
+from tests.conformance.rows import read_rows
+from tests.conformance.sse import check_expect, cut, read_provider, row_bytes
 from tests.tool_calls import ToolCalls
 
-ROWS = [row for row in conformance.read_rows(Path(__file__).parent / "data" / "sse.jsonl") if row.get("expect")]
+ROWS = [row for row in read_rows(Path(__file__).parent / "data" / "sse.jsonl") if row.get("expect")]
 CHAT, RESPONSES, ANTHROPIC, OLLAMA = (
     DIALECTS[name] for name in ("openai-chat", "openai-responses", "anthropic", "ollama")
 )
@@ -31,10 +32,10 @@ CHAT, RESPONSES, ANTHROPIC, OLLAMA = (
 
 @pytest.mark.parametrize("row", ROWS, ids=[row["id"] for row in ROWS])
 def test_row(row: dict[str, Any]) -> None:
-    data = conformance.row_bytes(row)
+    data = row_bytes(row)
     for chunking in [*row["chunkings"], "fixed:7"]:
-        reading = conformance.read_provider(row, conformance.cut(data, chunking))
-        assert not list(conformance.check_expect(row["expect"], reading)), chunking
+        reading = read_provider(row, cut(data, chunking))
+        assert not list(check_expect(row["expect"], reading)), chunking
 
 
 def watched(dialect: providers.Dialect | None, *chunks: object) -> Watch:

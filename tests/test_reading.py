@@ -16,7 +16,7 @@ from composemagic.transport.http import Request
 from composemagic.transport.providers import DIALECTS, ProviderError, Watch, text_of
 from composemagic.transport.reading import EVENTS, Reading, is_stream
 from composemagic.transport.whole import read_chunk, read_value
-from tests.conformance import Answer
+from tests.conformance.sse import Answer
 
 KEY = "sk-0123456789abcdef"
 CHAT, RESPONSES, OLLAMA = (DIALECTS[name] for name in ("openai-chat", "openai-responses", "ollama"))

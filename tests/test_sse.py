@@ -20,9 +20,11 @@ from hypothesis import strategies as st
 from composemagic.errors import RunError
 from composemagic.transport.sse import EventTooLarge, LineReader, Message, SSEParser
 from tests import conformance
+from tests.conformance.rows import read_rows
+from tests.conformance.sse import cut
 
 TABLE = Path(__file__).parent / "data" / "sse.jsonl"
-ROWS = conformance.read_rows(TABLE)
+ROWS = read_rows(TABLE)
 SOAK = os.environ.get("COMPOSEMAGIC_SOAK") == "1"
 
 
@@ -250,7 +252,7 @@ def test_a_read_that_ends_in_cr_gives_its_message_at_once() -> None:
 )
 @pytest.mark.parametrize("chunking", ["whole", "every-byte", "fixed:3"])
 def test_the_limit(data: bytes, count: int | None, chunking: str) -> None:
-    messages, too_large = parse_cut(conformance.cut(data, chunking), 11)
+    messages, too_large = parse_cut(cut(data, chunking), 11)
     assert too_large == (count is None)
     if count is not None:
         assert len(messages) == count
@@ -283,7 +285,7 @@ def test_memory_stays_at_the_limit() -> None:
 
 
 def long_line_seconds(size: int) -> float:
-    reads = conformance.cut(b"data: " + b"y" * (5 * 2**20) + b"\n\n", f"fixed:{size}")
+    reads = cut(b"data: " + b"y" * (5 * 2**20) + b"\n\n", f"fixed:{size}")
     started = time.process_time()
     messages = parse(reads)[0]
     seconds = time.process_time() - started
@@ -328,7 +330,7 @@ LINES: list[tuple[bytes, list[str]]] = [
 @pytest.mark.parametrize(("data", "expected"), LINES)
 @pytest.mark.parametrize("chunking", ["whole", "every-byte", "fixed:2", "fixed:3"])
 def test_lines(data: bytes, expected: list[str], chunking: str) -> None:
-    assert read_lines(conformance.cut(data, chunking)) == expected
+    assert read_lines(cut(data, chunking)) == expected
 
 
 @pytest.mark.parametrize(
@@ -345,7 +347,7 @@ def test_lines(data: bytes, expected: list[str], chunking: str) -> None:
 def test_a_line_beyond_the_limit(data: bytes, lines: list[str] | None, chunking: str) -> None:
     reader, got = LineReader(5), []
     try:
-        for read in conformance.cut(data, chunking):
+        for read in cut(data, chunking):
             got += reader.feed(read)
         got += reader.close()
     except EventTooLarge as error:
