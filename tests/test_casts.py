@@ -143,8 +143,11 @@ PROBLEMS = {
     "slider/0,inf": "a slider is written `slider/min,max` or `slider/min,max,step`",
     "slider/a,b": "a slider is written `slider/min,max` or `slider/min,max,step`",
     "text;gzip": "unknown format `;gzip`",
-    "image": "the type `image` is not in this version of composemagic",
-    "text;base64": "the format `;base64` is not in this version of composemagic",
+    "image": None, "model-3d/glb": None, "text;base64": None, "file;url": None, "object/users[0].name,a": None,
+    "text;base46": "unknown format `;base46`; did you mean `base64`?",
+    "stream[]": "a stream is one: write `stream`, without `[]`",
+    "object/a..b": "`a..b` is no path to a field, such as `user.name`",
+    "object/a,": "`` is no path to a field, such as `user.name`",
     "text/a.b[0];sse-json": None,
     "text/a..b;sse-json": "`a..b` is no path into a chunk, such as `choices[0].delta.content`",
 }  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -37,7 +38,7 @@ def described(part: str | Reference) -> Any:
     path = [ALL if segment == ALL else steps[type(segment)](segment) for segment in part.path]
     more: dict[str, Any] = {}
     if part.cast:
-        more["cast"] = str(part.cast)
+        more["cast"] = str(replace(part.cast, attrs=()))
         if part.cast.attrs:
             more["attrs"] = dict(part.cast.attrs)
     if part.default:
@@ -109,7 +110,19 @@ PARTS: list[tuple[str, list[Any]]] = [
     ('${input.x | "${y}"}', [R("input", "x", default=['"', R("y"), '"'])]),
     ('${input.x | {"a": {}}}', [R("input", "x", default=['{"a": {}}'])]),
     ("${input.x | a\\}b\\{c\\|\\@\\$\\n}", [R("input", "x", default=["a}b{c|@$\\n"])]),
+    ('${input.x | "\\${y}"}', [R("input", "x", default=["${y}"], quoted=True)]),
+    ('${input.x | "$${y}"}', [R("input", "x", default=["${y}"], quoted=True)]),
+    ('${input.x | "$$${y}"}', [R("input", "x", default=['"$', R("y"), '"'])]),
+    ("${input.x | $${y}}", [R("input", "x", default=["${y}"])]),
+    ("${input.x | $$${y}}", [R("input", "x", default=["$", R("y")])]),
+    ("${input.x | \\$${y}}", [R("input", "x", default=["$", R("y")])]),
     ("${input.x | ${y}}", [R("input", "x", default=[R("y")])]),
+    ("${x as audio/pcm[]}", [R("x", cast="audio/pcm")]),
+    ("${x as audio/pcm[a=, b= 1 $5 ]}", [R("x", cast="audio/pcm", attrs={"a": "", "b": "1 $5"})]),
+    (
+        "${x as audio/pcm[r=${input.n | ${y}}0,b=c]}",
+        [R("x", cast="audio/pcm", attrs={"r": "${input.n | ${y}}0", "b": "c"})],
+    ),
     ("${input.x | ${y | ${z | 3}}}", [R("input", "x", default=[R("y", default=[R("z", default=["3"])])])]),
     ("${input.x | a ${y} b}", [R("input", "x", default=["a ", R("y"), " b"])]),
     ("${input.x as number | 0.7}", [R("input", "x", cast="number", default=["0.7"])]),
@@ -158,6 +171,9 @@ ERRORS = [
     ("${x as}", "malformed `${x as}`: a type such as `text` or `number` is expected after `as`", "${x as}"),
     ("${x as }", "malformed `${x as }`: a type such as `text` or `number` is expected after `as`", "${x as }"),
     ("${x as a/b[c=d}", "malformed `${x as a/b[c=d}`: `[` is not closed with `]`", "${x as a/b[c=d}"),
+    ("${x as a/b[c]}", "malformed `${x as a/b[c]}`: an attribute is written `[name=value]`", "${x as a/b[c]}"),
+    ("${x as a/b[c={}]}", "malformed `${x as a/b[c={}]}`: `[` is not closed with `]`", "${x as a/b[c={}]}"),
+    ("${x @()}", "malformed `${x @()}`: an annotation is written `@(description text)`", "${x @()}"),
     ("${x @(note}", "malformed `${x @(note}`: `@(` is not closed with `)`", "${x @(note}"),
     ("${a | " * 40, "more than 32 references inside each other", "${"),
     ("${x \u00a0}", "malformed `${x \u00a0}`: after the path come `as type`, `| default` or `@(note)`", "\u00a0"),
@@ -185,9 +201,9 @@ def test_places_are_counted_from_the_start_of_the_scalar() -> None:
     assert part.path_text == "x"
 
 
-def test_references_come_in_order_each_followed_by_those_of_its_default() -> None:
-    found = references(parse("${a | ${b | ${c}} ${d}} ${e}"))
-    assert [reference.source for reference in found] == list("abcde")
+def test_references_come_in_order_each_followed_by_those_of_its_attributes_and_its_default() -> None:
+    found = references(parse("${a as t/s[x=${b}] | ${c | ${d}} ${e}} ${f}"))
+    assert [reference.source for reference in found] == list("abcdef")
 
 
 PATHS = {

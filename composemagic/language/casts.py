@@ -9,13 +9,18 @@ from __future__ import annotations
 import base64
 import json
 import math
-from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any
 
 from composemagic.errors import suggest
-from composemagic.language.expression import Cast, ExpressionError, parse_path
-from composemagic.language.path import finder
+from composemagic.language.expression import ExpressionError, parse_path
+from composemagic.language.formats import ENCODED, FORMATS, Loaded, Media, content_type, decoded
+from composemagic.language.nodes import Cast
+from composemagic.language.path import Find, finder
+from composemagic.language.streams import Chunks, Uncollected, Whole, settled
+from composemagic.language.values import CastError, decode, joined_bytes, json_text, shown, to_text
+from composemagic.words import say
 
 __all__ = [
     "CASTS",
@@ -35,90 +40,53 @@ Conversion = Callable[[Any, Cast], Any]
 Encode = Callable[[list[Any]], list[Any]]
 
 
-class CastError(Exception):
-    """A value does not fit a cast; the text is a sentence for the user."""
+def convert(value: Any, cast: Cast, *, loaded: Loaded | None = None, skip_decode: bool = False) -> Any:
+    """Apply a cast; null stays null.
 
-
-class Uncollected(Exception):  # noqa: N818 - a request to the engine, not an error
-    """Raised while rendering where a value is wanted and a stream that nobody has collected yet is met.
-
-    Rendering has no side effects, so whoever renders collects `stream` and renders again.
+    `loaded` holds what `;url` and `;path` have loaded; without it they are refused. With `skip_decode` text in a format that
+    carries its own content is passed on as it is, neither decoded nor cast. Raises CastError, Uncollected and Unloaded, and
+    KeyError for a type that is not in CASTS.
     """
-
-    def __init__(self, stream: Chunks) -> None:
-        self.stream = stream
-        super().__init__("a stream has to be collected first")
-
-
-class Chunks(ABC):
-    """What the language asks of a stream.
-
-    `fragmented`: the chunks are pieces of one value (text joins), not values of their own. `encoding` is "text" or "json"
-    once `as stream/...` chose how chunks are written.
-    """
-
-    fragmented: bool = True
-    encoding: str | None = None
-
-    @property
-    @abstractmethod
-    def collected(self) -> bool:
-        """Whether `value` is there."""
-
-    @property
-    @abstractmethod
-    def value(self) -> Any:
-        """All chunks as one value: text where they are fragments of text, else a list."""
-
-    @abstractmethod
-    def batches(self) -> AsyncIterator[list[Any]]:
-        """The chunks, as lists of those that arrived together."""
-
-    @abstractmethod
-    def map(self, convert: Callable[[list[Any]], list[Any]], *, encoding: str | None = None) -> Chunks:
-        """A stream whose batches are the converted batches of this one."""
-
-
-class Whole(Chunks):
-    """A stream of one chunk, made of a value that was there all along."""
-
-    def __init__(self, value: Any, encoding: str | None) -> None:
-        self._value = value
-        self.encoding = encoding
-
-    @property
-    def collected(self) -> bool:
-        return True
-
-    @property
-    def value(self) -> Any:
-        return self._value
-
-    async def batches(self) -> AsyncIterator[list[Any]]:
-        yield [self._value]
-
-    def map(self, convert: Callable[[list[Any]], list[Any]], *, encoding: str | None = None) -> Chunks:
-        (converted,) = convert([self._value]) or [None]
-        return Whole(converted, encoding)
-
-
-def settled(value: Any) -> Any:
-    """The value itself, or what a stream collected; raises Uncollected where that has not happened."""
-    if not isinstance(value, Chunks):
-        return value
-    if not value.collected:
-        raise Uncollected(value)
-    return value.value
-
-
-def convert(value: Any, cast: Cast) -> Any:
-    """Apply a cast; null stays null. Raises CastError, and KeyError for a type that is not in CASTS."""
     if value is None:
         return None
     conversion = CASTS[cast.type]
+
+    def one(item: Any) -> Any:
+        if item is None:
+            return None
+        if cast.format is None:
+            return conversion(item, cast)
+        return _formatted(item, cast, conversion, loaded, skip_decode=skip_decode)
+
     if cast.is_list:
-        return _each(value, cast, conversion)
-    return conversion(value if cast.type == "stream" else settled(value), cast)
+        return _each(value, one)
+    return one(value if cast.type in _KEEP_STREAMS else joined_bytes(value))
+
+
+def _formatted(value: Any, cast: Cast, conversion: Conversion, loaded: Loaded | None, *, skip_decode: bool) -> Any:
+    form = cast.format or ""
+    if skip_decode and form in ENCODED:
+        if not isinstance(value, str):
+            sentence = say("`;{format}` is said of encoded text, this is {value}", format=form, value=shown(value))
+            raise CastError(sentence)
+        return value
+    if not isinstance(value, str) or cast.type in FORMATLESS:
+        return conversion(value, cast)
+    found = conversion(decoded(value, form, loaded), cast)
+    if isinstance(found, Media):
+        found.content_type = content_type(cast.type, cast.subtype, form, value)
+    return found
+
+
+def _each(value: Any, one: Callable[[Any], Any]) -> Any:
+    def all_of(items: Iterable[Any]) -> list[Any]:
+        return [one(item) for item in items]
+
+    if isinstance(value, Chunks):
+        return value.map(all_of)
+    if isinstance(value, list | tuple):
+        return all_of(value)
+    raise CastError(say("{value} is no list", value=shown(value)))
 
 
 def register_cast(name: str, conversion: Conversion) -> Callable[[], None]:
@@ -127,27 +95,28 @@ def register_cast(name: str, conversion: Conversion) -> Callable[[], None]:
     Raises ValueError when the name is taken.
     """
     if name in CASTS:
-        raise ValueError(f"the cast `{name}` exists already")
+        raise ValueError(say("the cast `{name}` exists already", name=name))
     CASTS[name] = conversion
     return lambda: CASTS.pop(name, None) and None
 
 
 def cast_problem(cast: Cast) -> str | None:
     """What is wrong with a cast as written, whatever the value: an unknown type, subtype or format."""
-    if cast.type in _LATER_TYPES:
-        return f"the type `{cast.type}` is not in this version of composemagic"
     if cast.type not in CASTS:
-        return f"unknown type `{cast.type}`{suggest(cast.type, CASTS)}"
+        return say("unknown type `{type}`{near}", type=cast.type, near=suggest(cast.type, CASTS))
     if cast.type == "stream" and cast.subtype not in (None, "text", "json"):
-        return f"a stream is `stream/text` or `stream/json`, not `stream/{cast.subtype}`"
+        return say("a stream is `stream/text` or `stream/json`, not `stream/{subtype}`", subtype=cast.subtype)
+    if cast.type == "stream" and cast.is_list:
+        return say("a stream is one: write `stream`, without `[]`")
     if path := dict(cast.attrs).get("path") if cast.type == "stream" else None:
         return _path_problem(path)
+    for path in cast.options if cast.type == "object" else ():
+        if _path_problem(path):
+            return say("`{path}` is no path to a field, such as `user.name`", path=path)
     if cast.type == "slider" and _bounds(cast) is None:
-        return "a slider is written `slider/min,max` or `slider/min,max,step`"
-    if cast.format in _LATER_FORMATS:
-        return f"the format `;{cast.format}` is not in this version of composemagic"
-    if cast.format is not None:
-        return f"unknown format `;{cast.format}`"
+        return say("a slider is written `slider/min,max` or `slider/min,max,step`")
+    if cast.format is not None and cast.format not in FORMATS:
+        return say("unknown format `;{format}`{near}", format=cast.format, near=suggest(cast.format, FORMATS))
     return None
 
 
@@ -155,30 +124,8 @@ def _path_problem(path: str) -> str | None:
     try:
         parse_path(path)
     except ExpressionError:
-        return f"`{path}` is no path into a chunk, such as `choices[0].delta.content`"
+        return say("`{path}` is no path into a chunk, such as `choices[0].delta.content`", path=path)
     return None
-
-
-def to_text(value: Any) -> str:
-    """How a value reads inside text: null is empty, true/false, lists and objects are JSON, the rest is `str`.
-
-    Raises CastError for bytes that are not UTF-8, and Uncollected for a stream.
-    """
-    if isinstance(value, str):
-        return value
-    value = settled(value)
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool | list | dict | tuple):
-        return _json_text(value)
-    if isinstance(value, bytes):
-        return _decoded(value)
-    try:
-        return str(value)
-    except ValueError:  # Python writes no integer of more than 4,300 digits
-        raise CastError(f"{shown(value)} cannot be written as text") from None
 
 
 def _text(value: Any, cast: Cast) -> str:
@@ -191,7 +138,7 @@ def _integer(value: Any, cast: Cast) -> int:
             return int(value)
     except (ValueError, OverflowError):
         pass
-    raise CastError(f"{shown(value)} is no integer")
+    raise CastError(say("{value} is no integer", value=shown(value)))
 
 
 def _number(value: Any, cast: Cast) -> float:
@@ -200,7 +147,7 @@ def _number(value: Any, cast: Cast) -> float:
             return float(value)
     except (ValueError, OverflowError):
         pass
-    raise CastError(f"{shown(value)} is no number")
+    raise CastError(say("{value} is no number", value=shown(value)))
 
 
 _BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "1.0": True}
@@ -209,7 +156,7 @@ _BOOLEANS |= {"false": False, "no": False, "off": False, "0": False, "0.0": Fals
 
 def _boolean(value: Any, cast: Cast) -> bool:
     if isinstance(value, bytes):
-        value = _decoded(value)
+        value = decode(value)
     found = None
     if isinstance(value, str):
         found = _BOOLEANS.get(value.strip().lower())
@@ -217,7 +164,7 @@ def _boolean(value: Any, cast: Cast) -> bool:
         found = {1.0: True, 0.0: False}.get(value)
     if found is not None:
         return found
-    raise CastError(f"{shown(value)} is no boolean")
+    raise CastError(say("{value} is no boolean", value=shown(value)))
 
 
 def _json(value: Any, cast: Cast) -> Any:
@@ -227,28 +174,29 @@ def _json(value: Any, cast: Cast) -> Any:
         return json.loads(value)
     except (ValueError, RecursionError) as error:
         reason = str(error) if isinstance(error, json.JSONDecodeError) else type(error).__name__
-        raise CastError(f"{shown(value)} is no JSON ({reason})") from None
+        raise CastError(say("{value} is no JSON ({reason})", value=shown(value), reason=reason)) from None
 
 
 def _list(value: Any, cast: Cast) -> list[Any]:
     found = _json(value, cast)
     if isinstance(found, list | tuple):
         return list(found)
-    raise CastError(f"{shown(value)} is no list")
+    raise CastError(say("{value} is no list", value=shown(value)))
 
 
 def _object(value: Any, cast: Cast) -> dict[str, Any]:
     found = _json(value, cast)
     if not isinstance(found, dict):
-        raise CastError(f"{shown(value)} is no object")
+        raise CastError(say("{value} is no object", value=shown(value)))
     if not cast.subtype:
         return found
-    return {path.rpartition(".")[2]: _field(found, path.split(".")) for path in cast.options}
+    return {path.rpartition(".")[2]: _projection(path)(found) for path in cast.options}
 
 
 def _select(value: Any, cast: Cast) -> Any:
     if cast.options and to_text(value) not in cast.options:
-        raise CastError(f"`{to_text(value)}` is not offered ({', '.join(cast.options)})")
+        offered = ", ".join(cast.options)
+        raise CastError(say("`{value}` is not offered ({options})", value=to_text(value), options=offered))
     return value
 
 
@@ -256,16 +204,31 @@ def _slider(value: Any, cast: Cast) -> float:
     found = _number(value, cast)
     low, high = (_bounds(cast) or (-math.inf, math.inf))[:2]
     if not low <= found <= high:
-        raise CastError(f"{shown(value)} is not between {low:g} and {high:g}")
+        bounds = {"low": f"{low:g}", "high": f"{high:g}"}
+        raise CastError(say("{value} is not between {low} and {high}", value=shown(value), **bounds))
     return found
 
 
 def _base64(value: Any, cast: Cast) -> str:
+    value = joined_bytes(value) if isinstance(value, Chunks) else value
     if isinstance(value, str):
         value = value.encode()
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
-    raise CastError(f"{shown(value)} is neither text nor bytes")
+    raise CastError(say("{value} is neither text nor bytes", value=shown(value)))
+
+
+def _media(value: Any, cast: Cast) -> Any:
+    """Bytes with their type; a stream of them passes on as it is."""
+    if isinstance(value, Chunks):
+        return value
+    if not isinstance(value, bytes):
+        what = {"type": cast.type, "value": shown(value)}
+        raise CastError(say("`{type}` needs bytes, or text with a format such as `;base64`; this is {value}", **what))
+    found = Media(value)
+    found.type, found.attrs = cast.type, cast.attrs
+    found.content_type = content_type(cast.type, cast.subtype, None, None)
+    return found
 
 
 def _any(value: Any, cast: Cast) -> Any:
@@ -278,7 +241,8 @@ def _stream(value: Any, cast: Cast) -> Chunks:
     if path := dict(cast.attrs).get("path"):
         encode = _at_path(path, encode)
     if isinstance(value, Chunks):
-        return value.map(encode, encoding=encoding)
+        is_so_already = value.encoding == encoding and not path
+        return value if is_so_already else value.map(encode, encoding=encoding)
     return Whole((encode([value]) or [""])[0], encoding)
 
 
@@ -307,10 +271,17 @@ CASTS: dict[str, Conversion] = {
     "base64": _base64,
     "stream": _stream,
     "any": _any,
+    "file": _media,
+    "image": _media,
+    "audio": _media,
+    "video": _media,
+    "model-3d": _media,
 }
 
-_LATER_TYPES = frozenset({"file", "image", "audio", "video", "model-3d"})
-_LATER_FORMATS = frozenset({"base64", "url", "path", "data-uri"})
+_KEEP_STREAMS = frozenset({"stream", "base64", "file", "image", "audio", "video", "model-3d"})
+
+# types of which a format says nothing; the value of the others may be encoded or stand elsewhere
+FORMATLESS = frozenset({"select", "slider", "stream", "any"})
 
 # types for which "" means that nothing was given, so that a default takes its place
 EMPTY_IS_MISSING = frozenset({"integer", "int", "number", "float", "slider", "boolean", "bool", "select"})
@@ -321,24 +292,12 @@ def _text_chunks(chunks: list[Any]) -> list[Any]:
 
 
 def _json_chunks(chunks: list[Any]) -> list[Any]:
-    return [_json_text(chunk) for chunk in chunks if chunk is not None and chunk != ""]
+    return [json_text(chunk) for chunk in chunks if chunk is not None and chunk != ""]
 
 
-def _each(value: Any, cast: Cast, conversion: Conversion) -> Any:
-    def one(items: Iterable[Any]) -> list[Any]:
-        return [None if item is None else conversion(item, cast) for item in items]
-
-    if isinstance(value, Chunks):
-        return value.map(one)
-    if isinstance(value, list | tuple):
-        return one(value)
-    raise CastError(f"{shown(value)} is no list")
-
-
-def _field(value: Any, names: Sequence[str]) -> Any:
-    for name in names:
-        value = value.get(name) if isinstance(value, dict) else None
-    return value
+@cache
+def _projection(path: str) -> Find:
+    return finder(parse_path(path))
 
 
 def _bounds(cast: Cast) -> tuple[float, ...] | None:
@@ -348,32 +307,3 @@ def _bounds(cast: Cast) -> tuple[float, ...] | None:
         return None
     good = len(numbers) in (2, 3) and all(map(math.isfinite, numbers)) and numbers[0] < numbers[1]
     return numbers if good and all(step > 0 for step in numbers[2:]) else None
-
-
-def _json_text(value: Any) -> str:
-    try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
-    except (ValueError, TypeError, RecursionError) as error:
-        what = "NaN and Infinity" if str(error).startswith("Out of range float") else shown(value)
-        raise CastError(f"{what} cannot be written as JSON") from None
-
-
-def _decoded(value: bytes) -> str:
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        raise CastError("the bytes are not UTF-8 text") from None
-
-
-def shown(value: Any) -> str:
-    """A value in a message: short, and an object's or list's kind rather than its content."""
-    if isinstance(value, dict):
-        return "an object"
-    if isinstance(value, list | tuple):
-        return "a list"
-    if isinstance(value, bytes):
-        return "bytes"
-    if isinstance(value, int) and abs(value) >= 10**40:
-        return "so large an integer"
-    text = value if isinstance(value, str) else json.dumps(value) if isinstance(value, bool) else str(value)
-    return f'"{text[:40]}{"..." if len(text) > 40 else ""}"' if isinstance(value, str) else text

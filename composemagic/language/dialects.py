@@ -1,7 +1,8 @@
 """Every older spelling of the language -> today's, each with a note to the user.
 
 `modernise` rewrites the tree of a document before anything is checked; it keeps for every moved path where it came from, so
-that mistakes are still drawn at the line the user wrote. `modern_cast` does the same for what stands after `as`.
+that mistakes are still drawn at the line the user wrote. `modern_cast` does the same for what stands after `as`. A spelling
+is one entry of the table `RULES` at the end.
 """
 
 from __future__ import annotations
@@ -9,20 +10,32 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from composemagic.language.expression import Cast
+from composemagic.words import say
 
-__all__ = ["Modern", "modern_cast", "modernise"]
+__all__ = ["RULES", "Keys", "Modern", "Rule", "modern_cast", "modernise"]
 
 Path = tuple[str | int, ...]
-ActionKeys = Callable[[Any], Collection[str]]
+
+
+class Keys(NamedTuple):
+    """What the YAML of a component type may say today, on the component and in an action."""
+
+    settings: Collection[str] = ()
+    action: Collection[str] = ("output",)
+
+
+TypeKeys = Callable[[Any], Keys]
 
 # 2025-08 `as text;sse-text` · 2026-05 `as sse-text` · 2026-06 `as event-stream/text` · today `as stream/text`
 _STREAM_FORMATS = {"sse-text": "text", "sse-json": "json"}
 
 _STREAM_CAST = re.compile(r"\bas\s+(?:stream|event-stream|sse-)|;sse-")
 _ADAPTER_KEYS = ("type", "host", "port", "base_path", "origins", "max_concurrent_count")
+_CONTROLLER_KEYS = ("name", "webui", "runtime", "queue", "threaded", "shutdown_timeout", "shutdown_pending_period")
+_OUR_ADAPTERS = (None, "http-server")  # of the others only the peer knows the settings
 # what tells the fields of one from several by id: the value would be no mapping
 _MARKS = {
     "workflow": ("title", "description", "job", "jobs", "output"),
@@ -32,6 +45,7 @@ _MARKS = {
 }
 _JOB_KEYS = ("component", "action", "input", "output")
 _ONLY_A_JOBS = frozenset(_JOB_KEYS) - {"output"}  # a workflow has an `output` of its own
+_OLD_ACTION_KEYS = ("response_type", "system_prompt", "user_prompt")
 
 
 @dataclass(slots=True)
@@ -39,7 +53,8 @@ class Modern:
     """A document's tree in today's spelling, the notes on what was read, and where moved paths came from.
 
     `streams`: somewhere in it an output is cast to a stream. `singles` are the places of plural keys that hold a single
-    thing without an id, such as `components` over `type: ...`, which were read as the singular.
+    thing without an id, such as `components` over `type: ...`, which were read as the singular. `mistakes` are what an older
+    spelling can say and today's cannot.
     """
 
     data: dict[str, Any]
@@ -47,6 +62,7 @@ class Modern:
     notes: list[tuple[str, Path]] = field(default_factory=list)
     origins: dict[Path, Path] = field(default_factory=dict)
     singles: list[Path] = field(default_factory=list)
+    mistakes: list[tuple[str, Path]] = field(default_factory=list)
 
     def origin(self, path: Path) -> Path:
         """The path in the user's own document of a path in `data`."""
@@ -57,6 +73,66 @@ class Modern:
         return path
 
 
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A mapping of the tree that is being rewritten, its path in today's spelling, and what it is part of.
+
+    `keys` are those of the component type it belongs to.
+    """
+
+    modern: Modern
+    data: dict[str, Any]
+    path: Path = ()
+    above: Spot | None = None
+    keys: Keys = Keys()  # noqa: RUF009 - a tuple of tuples
+
+    def note(self, sentence: str) -> None:
+        self.modern.notes.append((sentence, self.path))
+
+    def came(self, path: Path, *origin: str | int) -> None:
+        """Remember that what stands at `path` below was written at `origin` below."""
+        self.modern.origins[(*self.path, *path)] = (*self.modern.origin(self.path), *origin)
+
+    def rename(self, old: str, new: str) -> bool:
+        """Give a key its name of today, in its place; false where there is no such key, or both stand there."""
+        if old not in self.data or new in self.data:
+            return False
+        items = [(new if key == old else key, value) for key, value in self.data.items()]
+        self.data.clear()
+        self.data.update(items)
+        self.came((new,), old)
+        return True
+
+    def inner(self, key: str) -> Iterator[Spot]:
+        """The mappings of a list below, copied in place so that rewriting them leaves the user's tree alone."""
+        found = self.data.get(key)
+        if isinstance(found, list):
+            self.data[key] = found = list(found)
+            for at, value in enumerate(found):
+                if isinstance(value, dict):
+                    found[at] = dict(value)
+                    yield self.below(found[at], key, at)
+
+    def one(self, key: str) -> Iterator[Spot]:
+        """The mapping below a key, copied likewise, if it is one."""
+        found = self.data.get(key)
+        if isinstance(found, dict):
+            self.data[key] = dict(found)
+            yield self.below(self.data[key], key)
+
+    def below(self, data: dict[str, Any], *steps: str | int) -> Spot:
+        return replace(self, data=data, path=(*self.path, *steps), above=self)
+
+
+class Rule(NamedTuple):
+    """An older spelling: since when it was written (`docs`: only in the peer's documentation), where it stands - in a
+    document, workflow, job, component or action - and what rewrites it."""
+
+    since: str
+    where: str
+    rewrite: Callable[[Spot], None]
+
+
 def modern_cast(cast: Cast) -> tuple[Cast, str | None]:
     """A cast in today's spelling, and the note on what was read where it was older."""
     kind = None
@@ -65,7 +141,7 @@ def modern_cast(cast: Cast) -> tuple[Cast, str | None]:
         # 2025-08-01: the subtype is a path into the JSON of each raw chunk
         encoding = "json" if cast.type == "json" else "text"
         modern = replace(cast, type="stream", subtype=encoding, format=None, attrs=(("path", cast.subtype),))
-        kind = f"each chunk's `{cast.subtype}`, as `stream/{encoding}`"
+        kind = say("each chunk's `{path}`, as `stream/{encoding}`", path=cast.subtype, encoding=encoding)
     elif cast.format in _STREAM_FORMATS:
         modern = replace(cast, type="stream", subtype=_STREAM_FORMATS[cast.format], format=None)
     elif cast.type in _STREAM_FORMATS:
@@ -75,115 +151,198 @@ def modern_cast(cast: Cast) -> tuple[Cast, str | None]:
     return modern, None if modern is cast else f"`as {cast}` -> {kind or f'`as {modern}`'}"
 
 
-def modernise(data: dict[str, Any], action_keys: ActionKeys) -> Modern:
+def modernise(data: dict[str, Any], keys: TypeKeys) -> Modern:
     """Rewrite a document's tree into today's spelling; `data` itself is left as it is.
 
-    `action_keys` gives the keys that belong to an action of a component type; where they stand on the component, they are
-    its one action's.
+    `keys` gives what the YAML of a component type may say: an action's keys on a component are its one action's.
     """
     modern = Modern(dict(data), streams=_streams(data))
-    _flat_controller(modern)
-    for singular, plural in (("workflow", "workflows"), ("component", "components")):
-        _plural(modern, modern.data, (), singular, plural)
-    for at, component in enumerate(_mappings(modern.data.get("components"))):
-        _component(modern, component, ("components", at), action_keys)
-    for at, workflow in enumerate(_mappings(modern.data.get("workflows"))):
-        _workflow(modern, workflow, ("workflows", at), action_keys)
+    document = Spot(modern, modern.data)
+    _rewrite("document", document)
+    for component in document.inner("components"):
+        _component(component, keys)
+    for workflow in document.inner("workflows"):
+        _rewrite("workflow", workflow)
+        for job in workflow.inner("jobs"):
+            _job(job, keys)
     return modern
 
 
-def _mappings(value: Any) -> Iterator[dict[str, Any]]:
-    """The mappings of a list, copied in place so that rewriting them leaves the original alone."""
-    if not isinstance(value, list):
-        return
-    for at, item in enumerate(value):
-        if isinstance(item, dict):
-            value[at] = dict(item)
-            yield value[at]
-        else:
-            yield {}
+def _rewrite(where: str, spot: Spot) -> None:
+    for rule in RULES:
+        if rule.where == where:
+            rule.rewrite(spot)
 
 
-def _flat_controller(modern: Modern) -> None:
-    controller = modern.data.get("controller")
+def _component(spot: Spot, keys: TypeKeys) -> None:
+    spot = replace(spot, keys=keys(spot.data.get("type")))
+    _rewrite("component", spot)
+    for action in spot.inner("actions"):
+        _rewrite("action", action)
+
+
+def _job(spot: Spot, keys: TypeKeys) -> None:
+    _rewrite("job", spot)
+    for component in spot.one("component"):
+        _component(component, keys)
+    for inner in (*spot.one("do"), *spot.inner("steps")):
+        _job(inner, keys)
+
+
+# -- the shape of the file ---------------------------------------------------------------------------------------------
+
+
+def _flat_controller(document: Spot) -> None:
+    controller = document.data.get("controller")
     if not isinstance(controller, dict) or "adapter" in controller or "adapters" in controller:
         return
     flat = {key: controller[key] for key in _ADAPTER_KEYS if key in controller}
+    if flat.get("type") not in _OUR_ADAPTERS:
+        flat |= {key: value for key, value in controller.items() if key not in _CONTROLLER_KEYS}
     if not flat:
         return
     rest = {key: value for key, value in controller.items() if key not in flat}
-    modern.data["controller"] = {"adapter": flat, **rest}
+    document.data["controller"] = {"adapter": flat, **rest}
     for key in flat:
-        modern.origins["controller", "adapter", key] = ("controller", key)
-    modern.notes.append(("flat `controller` -> `controller.adapter`", ("controller",)))
+        document.came(("controller", "adapter", key), "controller", key)
+    document.note(say("flat `controller` -> `controller.adapter`"))
 
 
-def _plural(modern: Modern, holder: dict[str, Any], path: Path, singular: str, plural: str) -> None:
+def _several(singular: str) -> Callable[[Spot], None]:
     """`job: {...}` -> `jobs: [...]`; `jobs: {id: {...}}` -> `jobs: [{id: ..., ...}]`."""
-    if singular in holder and plural not in holder:
-        value = holder.pop(singular)
-        holder[plural] = [{} if value is None else value]
-        modern.origins[*path, plural, 0] = (*modern.origin(path), singular)
-        modern.origins[*path, plural] = (*modern.origin(path), singular)
-        return
-    named = holder.get(plural)
-    if isinstance(named, list):
-        holder[plural] = list(named)
-    if not isinstance(named, dict):
-        return
+    plural = f"{singular}s"
+
+    def rewrite(spot: Spot) -> None:
+        holder = spot.data
+        if singular in holder and plural not in holder:
+            value = holder.pop(singular)
+            holder[plural] = [{} if value is None else value]
+            spot.came((plural, 0), singular)
+            spot.came((plural,), singular)
+            return
+        named = holder.get(plural)
+        if isinstance(named, dict):
+            _by_id(spot, singular, plural, named)
+
+    return rewrite
+
+
+def _by_id(spot: Spot, singular: str, plural: str, named: dict[str, Any]) -> None:
     if any(key in named and isinstance(named[key], str | int | list) for key in _MARKS[singular]):
-        holder[plural] = [named]
-        modern.origins[*path, plural, 0] = (*modern.origin(path), plural)
-        modern.singles.append((*modern.origin(path), plural))
+        spot.data[plural] = [named]
+        spot.came((plural, 0), plural)
+        spot.modern.singles.append((*spot.modern.origin(spot.path), plural))
         return
-    holder[plural] = [{"id": key, **body} if isinstance(body, dict) else body for key, body in named.items()]
+    spot.data[plural] = [{"id": key, **body} if isinstance(body, dict) else body for key, body in named.items()]
     for at, key in enumerate(named):
-        modern.origins[*path, plural, at] = (*modern.origin(path), plural, key)
-    modern.notes.append((f"`{plural}` as a mapping -> a list with ids", (*path, plural)))
+        spot.came((plural, at), plural, key)
+    spot.note(say("`{key}` as a mapping -> a list with ids", key=plural))
 
 
-def _component(modern: Modern, component: dict[str, Any], path: Path, action_keys: ActionKeys) -> None:
-    _plural(modern, component, path, "action", "actions")
-    if "actions" not in component:
-        keys = action_keys(component.get("type"))
-        flat = {key: component[key] for key in component if key in keys}
-        for key in flat:
-            del component[key]
-            modern.origins[*path, "actions", 0, key] = (*modern.origin(path), key)
-        modern.origins[*path, "actions", 0] = modern.origin(path)
-        component["actions"] = [flat]
-        if flat:
-            modern.notes.append(("an action's fields on the component -> `action`", path))
-    for at, action in enumerate(_mappings(component["actions"])):
-        _streaming_body(modern, action, (*path, "actions", at))
+def _flat_action(component: Spot) -> None:
+    """An action's fields on the component."""
+    if "actions" in component.data:
+        return
+    old = [key for key in _OLD_ACTION_KEYS if key not in component.keys.settings]
+    keys = [key for key in component.data if key in component.keys.action or key in old]
+    flat = {key: component.data.pop(key) for key in keys}
+    for key in flat:
+        component.came(("actions", 0, key), key)
+    component.came(("actions", 0))
+    component.data["actions"] = [flat]
+    if flat:
+        component.note(say("an action's fields on the component -> `action`"))
 
 
-def _workflow(modern: Modern, workflow: dict[str, Any], path: Path, action_keys: ActionKeys) -> None:
-    _plural(modern, workflow, path, "job", "jobs")
-    if not workflow.get("jobs"):
-        is_flat = not _ONLY_A_JOBS.isdisjoint(workflow)
-        flat = {key: workflow.pop(key) for key in _JOB_KEYS if is_flat and key in workflow}
-        workflow["jobs"] = [flat]
-        modern.origins[*path, "jobs", 0] = modern.origin(path)
-        if flat:
-            modern.notes.append(("a job's fields on the workflow -> `job`", path))
-    for at, job in enumerate(_mappings(workflow["jobs"])):
-        inline = job.get("component")
-        if isinstance(inline, dict):
-            job["component"] = dict(inline)
-            _component(modern, job["component"], (*path, "jobs", at, "component"), action_keys)
+def _flat_job(workflow: Spot) -> None:
+    """A job's fields on the workflow."""
+    if workflow.data.get("jobs"):
+        return
+    is_flat = not _ONLY_A_JOBS.isdisjoint(workflow.data)
+    flat = {key: workflow.data.pop(key) for key in _JOB_KEYS if is_flat and key in workflow.data}
+    workflow.data["jobs"] = [flat]
+    workflow.came(("jobs", 0))
+    if flat:
+        workflow.note(say("a job's fields on the workflow -> `job`"))
 
 
-def _streaming_body(modern: Modern, action: dict[str, Any], path: Path) -> None:
+# -- jobs --------------------------------------------------------------------------------------------------------------
+
+
+def _action_job(job: Spot) -> None:
+    """The first name of a job that runs a component."""
+    if job.data.get("type") == "action":
+        job.data["type"] = "component"
+        job.note(say("a job's `type: action` -> `type: component`"))
+
+
+def _filter(job: Spot) -> None:
+    """A filter with nothing to filter, only an `output`, shapes values; `when` is its `where`."""
+    if job.data.get("type") != "filter":
+        return
+    if job.rename("when", "where"):
+        job.note(say("a filter's `when` -> `where`"))
+    if "output" in job.data and job.data.keys().isdisjoint(("input", "where")):
+        job.data["input"] = []
+        job.note(say("a filter job with only `output` -> one with `input: []`"))
+
+
+def _targets(job: Spot) -> None:
+    """Where a route leads to."""
+    renamed = [route.rename("target", "to") for route in (*job.inner("routings"), *job.one("on_error"))]
+    if any(renamed):
+        job.note(say("a route's `target` -> `to`"))
+
+
+# -- actions -----------------------------------------------------------------------------------------------------------
+
+
+def _agent(action: Spot) -> None:
+    """The model and the instructions were the action's, and the prompt had another name."""
+    component = action.above
+    if component is None or component.data.get("type") != "agent":
+        return
+    if action.rename("user_prompt", "prompt"):
+        action.note(say("an agent's `user_prompt` -> `prompt`"))
+    _move_up(action, component, "model", "model", say("an agent action's `model` -> the component's `model`"))
+    _move_up(action, component, "system_prompt", "instructions", say("an agent's `system_prompt` -> `instructions`"))
+
+
+def _move_up(action: Spot, component: Spot, old: str, new: str, note: str) -> None:
+    """Move an action's setting up to its component, where all actions of a component agree on it."""
+    if old not in action.data or old in component.keys.action:
+        return
+    if new in component.data and component.data[new] != action.data[old]:
+        sentence = say(
+            "`{key}` is the same for all actions of an agent; write an agent of its own for this one", key=old
+        )
+        action.modern.mistakes.append((sentence, (*action.path, old)))
+        del action.data[old]
+        return
+    if new not in component.data:
+        component.data[new] = action.data[old]
+        component.modern.origins[*component.path, new] = (*action.modern.origin(action.path), old)
+    del action.data[old]
+    action.note(note)
+
+
+def _response_type(action: Spot) -> None:
+    """The docs' word for what the answer's own Content-Type says."""
+    if "response_type" in action.data and "response_type" not in action.keys.action:
+        del action.data["response_type"]
+        action.note(say("`response_type` -> the type that the answer itself names"))
+
+
+def _streaming_body(action: Spot) -> None:
     """2025-09 .. 2026-02: `streaming: true` in a body meant the provider's `stream: true`."""
-    body = action.get("body")
+    body = action.data.get("body")
     if not isinstance(body, dict) or body.get("streaming") is not True or "stream" in body:
         return
-    if not (modern.streams or "stream_format" in action or "[]" in str(action.get("output", ""))):
+    if not (action.modern.streams or "stream_format" in action.data or "[]" in str(action.data.get("output", ""))):
         return
-    action["body"] = {("stream" if key == "streaming" else key): value for key, value in body.items()}
-    modern.origins[*path, "body", "stream"] = (*modern.origin((*path, "body")), "streaming")
-    modern.notes.append(("`streaming: true` -> `stream: true`", (*path, "body", "stream")))
+    for inner in action.one("body"):
+        inner.rename("streaming", "stream")
+    action.note(say("`streaming: true` -> `stream: true`"))
 
 
 def _streams(data: dict[str, Any]) -> bool:
@@ -198,3 +357,21 @@ def _holders(value: Any) -> Iterator[dict[str, Any]]:
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     for each in inner:
         yield from _holders(each)
+
+
+# applied from the outside in, and in this order at each place
+RULES: tuple[Rule, ...] = (
+    Rule("first", "document", _flat_controller),
+    Rule("first", "document", _several("workflow")),
+    Rule("first", "document", _several("component")),
+    Rule("first", "component", _several("action")),
+    Rule("first", "component", _flat_action),
+    Rule("docs", "action", _agent),
+    Rule("docs", "action", _response_type),
+    Rule("2025-09", "action", _streaming_body),
+    Rule("first", "workflow", _several("job")),
+    Rule("first", "workflow", _flat_job),
+    Rule("2026", "job", _action_job),
+    Rule("docs", "job", _filter),
+    Rule("docs", "job", _targets),
+)

@@ -18,18 +18,19 @@ import yaml
 from composemagic.errors import DocumentError, Mark, Mistake, Source
 from composemagic.language.masks import BREAK, FILL, Masked, after_properties, closing, cut_in_flow, references
 from composemagic.language.refusals import (
-    DIRECTIVE_SENTENCE,
     ESCAPE,
     HALF,
-    HALF_SENTENCE,
     SURROGATE,
-    TAG_SENTENCE,
-    WIDE_COLON_SENTENCE,
+    about_directives,
+    about_halves,
+    about_tags,
+    about_wide_colons,
     check_text,
     explain,
     token_end,
     wide_colon,
 )
+from composemagic.words import say
 
 __all__ = ["Document", "parse", "plain_value"]
 
@@ -180,7 +181,7 @@ def plain_value(text: str) -> Scalar:
         return _WORDS[text]
     if _INTEGER.fullmatch(text):
         if len(text) > MAX_DIGITS:
-            raise ValueError(f"an integer can have at most {MAX_DIGITS} digits")
+            raise ValueError(say("an integer can have at most {count} digits", count=MAX_DIGITS))
         return int(text, {"o": 8, "x": 16}.get(text[1:2], 10))
     return float(text) if _FLOAT.fullmatch(text) else text
 
@@ -237,7 +238,7 @@ class _Reading:
         next(self.events)
         start = next(self.events)
         if type(start) is yaml.StreamEndEvent:
-            raise DocumentError([Mistake(f"{self.source.name} is empty")])
+            raise DocumentError([Mistake(say("{name} is empty", name=self.source.name))])
         self.check_directives(start.end_mark.index)
         top = next(self.events)
         self.check_top(top)
@@ -245,7 +246,7 @@ class _Reading:
         next(self.events)
         more = next(self.events)
         if type(more) is not yaml.StreamEndEvent:
-            raise self.stop("only one YAML document fits here", more.start_mark.index, more.end_mark.index)
+            raise self.stop(say("only one YAML document fits here"), more.start_mark.index, more.end_mark.index)
         if self.mistakes:
             raise DocumentError(self.mistakes)
         return Document(self.source, data, root)
@@ -253,20 +254,22 @@ class _Reading:
     def check_directives(self, end: int) -> None:
         found = _DIRECTIVE.search(self.source.text, 0, end)
         if found:
-            raise self.stop(DIRECTIVE_SENTENCE, *found.span())
+            raise self.stop(about_directives(), *found.span())
 
     def check_top(self, event: Any) -> None:
         if type(event) is yaml.MappingStartEvent:
             return
         if type(event) is yaml.ScalarEvent and event.value == "" and not event.style:
-            raise DocumentError([Mistake(f"{self.source.name} is empty")])
+            raise DocumentError([Mistake(say("{name} is empty", name=self.source.name))])
         if wide := wide_colon(self.source.text, event.start_mark.index):
-            raise self.stop(WIDE_COLON_SENTENCE, *wide)
+            raise self.stop(about_wide_colons(), *wide)
         is_list = type(event) is yaml.SequenceStartEvent
-        this = "a list" if is_list else "a single value"
+        words = say("a YAML mapping is expected at the top, this is a single value")
+        if is_list:
+            words = say("a YAML mapping is expected at the top, this is a list")
         start = event.start_mark.index
         end = start + 1 if is_list else event.end_mark.index
-        raise self.stop(f"a YAML mapping is expected at the top, this is {this}", start, end)
+        raise self.stop(words, start, end)
 
     def node(self, event: Any, depth: int) -> tuple[Any, _Place]:
         """The value and the place of the node that begins with `event`."""
@@ -286,7 +289,7 @@ class _Reading:
     def count(self, nodes: int, event: Any) -> None:
         self.nodes += nodes
         if self.nodes > MAX_NODES:
-            sentence = f"more than {MAX_NODES:,} values, with what aliases repeat"
+            sentence = say("more than {count} values, with what aliases repeat", count=f"{MAX_NODES:,}")
             raise self.stop(sentence, event.start_mark.index, event.end_mark.index)
 
     def alias(self, event: Any, depth: int) -> tuple[Any, _Place]:
@@ -295,15 +298,16 @@ class _Reading:
         name = event.anchor
         self.aliases += 1
         if self.aliases > MAX_ALIASES:
-            raise self.stop(f"more than {MAX_ALIASES} aliases such as `*{name}`", *span)
+            raise self.stop(say("more than {count} aliases such as `*{name}`", count=MAX_ALIASES, name=name), *span)
         if name not in self.anchors:
-            raise self.stop(f"no `&{name}` stands above this alias; for text, put quotes around it", *span)
+            sentence = say("no `&{name}` stands above this alias; for text, put quotes around it", name=name)
+            raise self.stop(sentence, *span)
         anchor = self.anchors[name]
         if anchor is None:
-            raise self.stop(f"`*{name}` stands inside `&{name}`, so it would contain itself", *span)
+            raise self.stop(say("`*{name}` stands inside `&{name}`, so it would contain itself", name=name), *span)
         self.count(anchor.size - 1, event)
         if depth + anchor.height > MAX_DEPTH + 1:
-            raise self.stop(_TOO_DEEP, *span)
+            raise self.stop(_too_deep(), *span)
         return _copy(anchor.value), anchor.place.repeated(place)
 
     def scalar(self, event: Any) -> tuple[Scalar, _Place]:
@@ -341,7 +345,7 @@ class _Reading:
         if SURROGATE.search(value):
             escapes = ESCAPE.finditer(self.masked.text, start, end)
             half = next((escape.span() for escape in escapes if HALF.match(escape[0])), (start, end))
-            self.mistake(HALF_SENTENCE, *half)
+            self.mistake(about_halves(), *half)
 
     def tagged(self, event: Any, value: str) -> Scalar:
         convert = _TAGS.get(event.tag)
@@ -349,20 +353,20 @@ class _Reading:
             if convert is not None:
                 return convert(value)
         except ValueError:
-            sentence = f"this is not what its tag `!!{event.tag.rpartition(':')[2]}` says"
+            sentence = say("this is not what its tag `!!{tag}` says", tag=event.tag.rpartition(":")[2])
         else:
-            sentence = TAG_SENTENCE
+            sentence = about_tags()
         self.mistake(sentence, event.start_mark.index, event.end_mark.index)
         return value
 
     def collection(self, event: Any, depth: int) -> tuple[Any, _Place]:
         start = event.start_mark.index
         if depth > MAX_DEPTH:
-            raise self.stop(_TOO_DEEP, start, start + 1)
+            raise self.stop(_too_deep(), start, start + 1)
         is_map = type(event) is yaml.MappingStartEvent
         self.seen = max(self.seen, event.end_mark.index) if event.flow_style else self.seen
         if event.tag and event.tag != _CORE + ("map" if is_map else "seq"):
-            self.mistake(TAG_SENTENCE, start, token_end(self.source.text, start))
+            self.mistake(about_tags(), start, token_end(self.source.text, start))
         self.opened.append(after_properties(self.source.text, start, len(self.source.text)))
         found = self.mapping(start, depth) if is_map else self.sequence(start, depth)
         self.opened.pop()
@@ -406,27 +410,27 @@ class _Reading:
         self.count(1, event)
         start, end = event.start_mark.index, event.end_mark.index
         if type(event) is not yaml.ScalarEvent:
-            this = {yaml.AliasEvent: "an alias", yaml.SequenceStartEvent: "a list"}.get(type(event), "a mapping")
             braces = _BRACES.match(self.source.text, start - 1) if start else None
             if braces:
-                raise self.stop(
-                    f"`{braces[0]}` is not filled in; a value is written `${{{braces[1]}}}`", *braces.span()
+                sentence = say(
+                    "`{written}` is not filled in; a value is written `${{{name}}}`", written=braces[0], name=braces[1]
                 )
-            raise self.stop(f"a key must be text, this is {this}", start, max(end, start + 1))
+                raise self.stop(sentence, *braces.span())
+            raise self.stop(_no_key(type(event)), start, max(end, start + 1))
         place, key = self.text(event)
         if event.tag and event.tag != _CORE + "str":
-            self.mistake("a key is always text; a tag cannot stand before it", start, end)
+            self.mistake(say("a key is always text; a tag cannot stand before it"), start, end)
         if event.anchor:
             self.anchors[event.anchor] = _Anchor(key, place, 1, 0)
         if not key and not place.style:
-            self.mistake("a key is missing here", start, start + 1)
+            self.mistake(say("a key is missing here"), start, start + 1)
         start = after_properties(self.source.text, start, end)
         return key, (start + 1, end - 1) if place.style in ("'", '"') else (start, end)
 
     def twice(self, key: str, first: tuple[int, int] | None, second: tuple[int, int]) -> None:
         mark = Mark.between(self.source, *(first or second))
-        self.mistake(f"`{_short(key)}` is written twice; first on line {mark.number}", *second)
-        here = Mistake(f"`{_short(key)}` is written here first", mark)
+        self.mistake(say("`{key}` is written twice; first on line {line}", key=_short(key), line=mark.number), *second)
+        here = Mistake(say("`{key}` is written here first", key=_short(key)), mark)
         if here not in self.mistakes:
             self.mistakes.append(here)
 
@@ -437,7 +441,7 @@ class _Reading:
         brought: dict[str, Any] = {}
         for each, spot in zip(values, spots or (), strict=True):
             if not isinstance(each, dict) or not isinstance(spot, _Place):
-                self.mistake("`<<` takes a mapping or a list of mappings", at.start, at.end)
+                self.mistake(say("`<<` takes a mapping or a list of mappings"), at.start, at.end)
                 break
             alias = at if at.style.startswith("*") else spot
             for key in each.keys() - brought.keys() if brought else each:
@@ -475,16 +479,27 @@ class _Reading:
 
     def unreadable_reference(self, at: int) -> DocumentError:
         if closing(self.masked.text, at) is None:
-            return self.stop("`${` is not closed with `}` on its line", at, at + 2)
-        return self.stop("put quotes around the value that holds this `${...}`", at, at + 2)
+            return self.stop(say("`${` is not closed with `}` on its line"), at, at + 2)
+        return self.stop(say("put quotes around the value that holds this `${...}`"), at, at + 2)
 
 
 _CORE = "tag:yaml.org,2002:"
-_TOO_DEEP = f"more than {MAX_DEPTH} levels deep"
 _DIRECTIVE = re.compile(r"^%(?!YAML[ \t]+1\.[0-9]+[ \t]*(?:#.*)?\r?$).*", re.MULTILINE)
 
 
 _BRACES = re.compile(r"\{\{[ \t]*([A-Za-z][\w.\[\]*-]*)[ \t]*\}\}")
+
+
+def _too_deep() -> str:
+    return say("more than {count} levels deep", count=MAX_DEPTH)
+
+
+def _no_key(event: type) -> str:
+    if event is yaml.AliasEvent:
+        return say("a key must be text, this is an alias")
+    if event is yaml.SequenceStartEvent:
+        return say("a key must be text, this is a list")
+    return say("a key must be text, this is a mapping")
 
 
 def _as(*kinds: type) -> Callable[[str], Scalar]:

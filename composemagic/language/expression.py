@@ -10,8 +10,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
+
+from composemagic.language.nodes import (
+    Annotation,
+    Cast,
+    Default,
+    Each,
+    Index,
+    Name,
+    Part,
+    Reference,
+    Segment,
+    Slice,
+    references,
+    written,
+)
+from composemagic.words import say
 
 __all__ = [
     "Annotation",
@@ -28,6 +42,7 @@ __all__ = [
     "parse",
     "parse_path",
     "references",
+    "written",
 ]
 
 _SOURCE = re.compile(r"[^\W\d][^\s.\[\]{}|$/;\"']*")
@@ -36,8 +51,11 @@ _BRACKET = re.compile(r"\[(?:(?P<each>\*)|(?P<index>-?\d+)|(?P<start>-?\d+)?:(?P
 _TYPE = re.compile(r"[^\s/;\[\]{}|]+")
 _SUBTYPE = re.compile(r"(?:[^\s;\[\]{}|]|\[(?:-?\d+|\*)\])+")  # with an index: 2025-08 wrote a path there
 _FORMAT = re.compile(r"[^\s{}|]+")
+_ATTRIBUTE = re.compile(r"\s*([\w-]+)\s*=")
+_ATTRIBUTE_TEXT = re.compile(r"(?:[^\s,\[\]{}$]|\$(?!\{)|[ \t])+")
 _DOLLARS = re.compile(r"(\$+)\{")
 _ESCAPE = re.compile(r"\\([$@{}|])")
+_REFERENCE = re.compile(r"(?<![\\$])(?:\$\$)*\$\{")
 _AS = re.compile(r"as(?:\s+|(?=[|}]))")
 _BLANK = " \t"
 _ENDS = re.compile(r"[ \t]*(?:\}|@\()")
@@ -52,111 +70,6 @@ class ExpressionError(Exception):
         self.start = start
         self.length = max(1, length)
         super().__init__(sentence)
-
-
-class Name(NamedTuple):
-    """`.name` or `["name"]`: a field of an object."""
-
-    name: str
-
-
-class Index(NamedTuple):
-    """`[0]` or `[-1]`: an item of a list."""
-
-    position: int
-
-
-class Slice(NamedTuple):
-    """`[1:3]`: a part of a list."""
-
-    start: int | None
-    stop: int | None
-
-
-class Each(NamedTuple):
-    """`[*]`: the rest of the path, for each item of a list."""
-
-
-Segment = Name | Index | Slice | Each
-
-
-@dataclass(frozen=True, slots=True)
-class Cast:
-    """`type[]/subtype[attr=value];format` after `as`."""
-
-    type: str
-    is_list: bool = False
-    subtype: str | None = None
-    attrs: tuple[tuple[str, str], ...] = ()
-    format: str | None = None
-    start: int = 0
-    length: int = 0
-
-    @property
-    def options(self) -> tuple[str, ...]:
-        """The subtype's comma-separated parts, as `select/a,b` and `slider/0,2,0.1` write them."""
-        return tuple(part.strip() for part in self.subtype.split(",")) if self.subtype else ()
-
-    def __str__(self) -> str:
-        return (
-            self.type
-            + ("[]" if self.is_list else "")
-            + (f"/{self.subtype}" if self.subtype else "")
-            + (f";{self.format}" if self.format else "")
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Default:
-    """What stands after `|`: literal text and references. `quoted`: it was one quoted token, so it is text."""
-
-    parts: tuple[Part, ...]
-    quoted: bool
-    start: int
-    length: int
-
-    @property
-    def literal(self) -> str | None:
-        """The default's text where no reference takes part in it, else None."""
-        if any(isinstance(part, Reference) for part in self.parts):
-            return None
-        return "".join(str(part) for part in self.parts)
-
-
-class Annotation(NamedTuple):
-    """`@(name text)`."""
-
-    name: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """One `${...}`. `source` is its first name; with `[]` directly after it (`response[]`) `per_chunk` is true."""
-
-    source: str
-    per_chunk: bool
-    path: tuple[Segment, ...]
-    cast: Cast | None
-    default: Default | None
-    annotations: tuple[Annotation, ...]
-    start: int
-    length: int
-    source_start: int
-    path_text: str
-
-    @property
-    def key(self) -> str:
-        """The name under which a scope holds the source."""
-        return f"{self.source}[]" if self.per_chunk else self.source
-
-    @property
-    def dotted(self) -> str:
-        """The path with the dot that parts it from the source."""
-        return f".{self.path_text}" if self.path_text and not self.path_text.startswith("[") else self.path_text
-
-
-Part = str | Reference
 
 
 def parse(text: str) -> tuple[Part, ...]:
@@ -175,17 +88,8 @@ def parse_path(text: str) -> tuple[Segment, ...]:
     reader = _Reader(text if text.startswith("[") else f".{text}")
     found = reader.path(0)
     if reader.peek():
-        raise ExpressionError(f"`{reader.text[reader.at :]}` cannot stand in a path", reader.at, 1)
+        raise ExpressionError(say("`{rest}` cannot stand in a path", rest=reader.text[reader.at :]), reader.at, 1)
     return found
-
-
-def references(parts: tuple[Part, ...]) -> Iterator[Reference]:
-    """Every reference in a parsed scalar, each followed by those inside its default."""
-    for part in parts:
-        if isinstance(part, Reference):
-            yield part
-            if part.default:
-                yield from references(part.default.parts)
 
 
 class _Reader:
@@ -263,7 +167,7 @@ class _Reader:
         """source = ( letter | "_" ) { any but space . [ ] { } | $ / ; or a quote } [ "[]" ]"""
         found = self.match(_SOURCE)
         if not found:
-            raise self.malformed(start, "a name such as `input` is expected after `${`")
+            raise self.malformed(start, say("a name such as `input` is expected after `${`"))
         return found[0], self.take("[]")
 
     def path(self, start: int) -> tuple[Segment, ...]:
@@ -280,10 +184,10 @@ class _Reader:
     def name(self, start: int) -> Name:
         """name = one or more letters, digits, "-" or "_" """
         if self.text.startswith("${", self.at):
-            raise ExpressionError("a reference inside a path is not possible", self.at, 2)
+            raise ExpressionError(say("a reference inside a path is not possible"), self.at, 2)
         found = self.match(_NAME)
         if not found:
-            raise self.malformed(start, "a name is expected after the dot")
+            raise self.malformed(start, say("a name is expected after the dot"))
         return Name(found[0])
 
     def bracket(self, start: int) -> Segment:
@@ -291,8 +195,9 @@ class _Reader:
         found = self.match(_BRACKET)
         if not found:
             if self.text.startswith("[]", self.at):
-                raise ExpressionError("`[]` stands directly after the source, as in `${response[].field}`", self.at, 2)
-            raise self.malformed(start, 'inside `[ ]`: a number, a range `1:3`, `*` or a `"name"`')
+                words = say("`[]` stands directly after the source, as in `${response[].field}`")
+                raise ExpressionError(words, self.at, 2)
+            raise self.malformed(start, say('inside `[ ]`: a number, a range `1:3`, `*` or a `"name"`'))
         if found["each"]:
             return Each()
         if found["index"]:
@@ -305,24 +210,48 @@ class _Reader:
         """cast = type [ "[]" ] [ "/" subtype [ "[" attributes "]" ] ] [ ";" format ]"""
         kind = self.match(_TYPE)
         if not kind:
-            raise self.malformed(start, "a type such as `text` or `number` is expected after `as`")
+            raise self.malformed(start, say("a type such as `text` or `number` is expected after `as`"))
         is_list = self.take("[]")
         subtype = self.match(_SUBTYPE) if self.take("/") else None
-        attrs = self.attributes(start) if self.peek() == "[" else ()
+        attrs, attr_parts = self.attributes(start)
         form = self.match(_FORMAT) if self.take(";") else None
-        return Cast(
-            kind[0], is_list, subtype[0] if subtype else None, attrs, form[0] if form else None, begin, self.at - begin
-        )
+        names = subtype[0] if subtype else None, form[0] if form else None
+        return Cast(kind[0], is_list, names[0], attrs, names[1], begin, self.at - begin, attr_parts)
 
-    def attributes(self, start: int) -> tuple[tuple[str, str], ...]:
-        """attributes = "[" name "=" text { "," name "=" text } "]" """
-        end = _closing(self.text, self.at, "[", "]")
-        if end is None:
-            raise self.malformed(start, "`[` is not closed with `]`")
-        inside = self.text[self.at + 1 : end]
-        self.at = end + 1
-        pairs = (part.partition("=") for part in inside.split(","))
-        return tuple((name.strip(), value.strip()) for name, _, value in pairs)
+    def attributes(self, start: int) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[Part, ...], ...]]:
+        """attributes = "[" name "=" { text | reference } { "," name "=" { text | reference } } "]" """
+        if not self.take("["):
+            return (), ()
+        attrs: list[tuple[str, str]] = []
+        values: list[tuple[Part, ...]] = []
+        while not self.take("]"):
+            found = self.match(_ATTRIBUTE)
+            if not found:
+                raise self.malformed(start, say("an attribute is written `[name=value]`"))
+            begin = self.at
+            value = self.attribute_value(start)
+            attrs.append((found[1], self.text[begin : self.at].strip()))
+            values.append(value)
+            self.take(",")
+        has_references = any(isinstance(part, Reference) for value in values for part in value)
+        return tuple(attrs), tuple(values) if has_references else ()
+
+    def attribute_value(self, start: int) -> tuple[Part, ...]:
+        """What stands between "=" and the next "," or "]", blanks around it left out."""
+        self.blanks()
+        parts: list[Part] = []
+        while True:
+            if self.text.startswith("${", self.at):
+                parts.append(self.nested())
+            elif found := self.match(_ATTRIBUTE_TEXT):
+                parts.append(found[0])
+            else:
+                break
+        if self.peek() not in (",", "]"):
+            raise self.malformed(start, say("`[` is not closed with `]`"))
+        if parts and isinstance(parts[-1], str):
+            parts[-1] = parts[-1].rstrip()
+        return tuple(parts)
 
     def default(self, start: int) -> Default:
         """default = ws ( one quoted token | { text | reference } ) up to the first unbalanced "}" or "@(" """
@@ -332,33 +261,35 @@ class _Reader:
         if quoted is not None:
             return Default((quoted,) if quoted else (), True, begin, self.at - begin)
         parts: list[Part] = []
-        literal_from, depth = self.at, 0
-        while char := self.peek():
-            if char == "\n":
+        literal, depth = "", 0
+        while (char := self.peek()) and char != "\n":
+            if dollars := self.match(_DOLLARS):
+                literal += "$" * (len(dollars[1]) // 2)
+                if len(dollars[1]) % 2 == 0:
+                    literal += "{"
+                    depth += 1
+                    continue
+                self.at -= 2
+                parts += [literal, self.nested()]
+                literal = ""
+            elif escape := self.match(_ESCAPE):
+                literal += escape[1]
+            elif self.text.startswith("@(", self.at) or (char == "}" and depth == 0):
                 break
-            if self.text.startswith("${", self.at):
-                parts.append(_unescape(self.text[literal_from : self.at]))
-                parts.append(self.nested())
-                literal_from = self.at
-                continue
-            if char == "\\" and _ESCAPE.match(self.text, self.at):
-                self.at += 2
-                continue
-            if self.text.startswith("@(", self.at) or (char == "}" and depth == 0):
-                break
-            depth += {"{": 1, "}": -1}.get(char, 0)
-            self.at += 1
-        tail = self.text[literal_from : self.at]
-        parts.append(_unescape(tail.rstrip() if self.peek() == "@" else tail))
+            else:
+                literal += char
+                depth += {"{": 1, "}": -1}.get(char, 0)
+                self.at += 1
         if self.peek() not in ("}", "@") or not self.peek():
             raise self.unclosed(start)
+        parts.append(literal.rstrip(_BLANK) if self.peek() == "@" else literal)
         return Default(tuple(part for part in parts if part != ""), False, begin, self.at - begin)
 
     def nested(self) -> Reference:
         """A reference inside a default; not too many inside each other, since each costs a level of the stack."""
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            raise ExpressionError(f"more than {MAX_DEPTH} references inside each other", self.at, 2)
+            raise ExpressionError(say("more than {count} references inside each other", count=MAX_DEPTH), self.at, 2)
         found = self.reference()
         self.depth -= 1
         return found
@@ -370,10 +301,10 @@ class _Reader:
             return None
         end = self.text.find(quote, self.at + 1)
         inside = self.text[self.at + 1 : end]
-        if end < 0 or "${" in inside or not _ENDS.match(self.text, end + 1):
+        if end < 0 or _REFERENCE.search(inside) or not _ENDS.match(self.text, end + 1):
             return None
         self.at = end + 1
-        return _unescape(inside)
+        return _ESCAPE.sub(r"\1", _DOLLARS.sub(lambda found: found[0][len(found[1]) // 2 :], inside))
 
     def annotations(self, start: int) -> tuple[Annotation, ...]:
         """annotation = "@(" name [ space text ] ")" """
@@ -384,8 +315,10 @@ class _Reader:
                 return tuple(found)
             end = _closing(self.text, self.at - 1, "(", ")")
             if end is None:
-                raise self.malformed(start, "`@(` is not closed with `)`")
+                raise self.malformed(start, say("`@(` is not closed with `)`"))
             name, _, text = self.text[self.at : end].strip().partition(" ")
+            if not name:
+                raise self.malformed(start, say("an annotation is written `@(description text)`"))
             found.append(Annotation(name, text.strip()))
             self.at = end + 1
 
@@ -397,13 +330,15 @@ class _Reader:
         return line[: end + 1] if end is not None else None
 
     def unclosed(self, start: int) -> ExpressionError:
-        return ExpressionError("`${` is not closed with `}`", start, 2)
+        return ExpressionError(say("`${` is not closed with `}`"), start, 2)
 
     def malformed(self, start: int, expected: str) -> ExpressionError:
         whole = self.whole(start)
         if whole is None:
             return self.unclosed(start)
-        return ExpressionError(f"malformed `{whole}`: {expected}", start, len(whole))
+        return ExpressionError(
+            say("malformed `{whole}`: {expected}", whole=whole, expected=expected), start, len(whole)
+        )
 
     def stray(self, start: int, *, spaced: bool) -> ExpressionError:
         """The sentence for a reference that goes on where it should end."""
@@ -412,27 +347,23 @@ class _Reader:
             return self.unclosed(start)
         rest = self.peek()
         if spaced and rest in (".", "["):
-            return ExpressionError(f"malformed `{whole}`; remove the space", start, len(whole))
+            return ExpressionError(say("malformed `{whole}`; remove the space", whole=whole), start, len(whole))
         if self.text[start : self.at].rstrip().endswith(","):
-            return ExpressionError(f"malformed `{whole}`; remove the space after the comma", start, len(whole))
+            return ExpressionError(
+                say("malformed `{whole}`; remove the space after the comma", whole=whole), start, len(whole)
+            )
         if rest == "/" and not spaced:
             inner = whole[2:-1]
-            return ExpressionError(
-                f"malformed path `{inner}`; did you mean `{inner.replace('/', '.')}`?", start, len(whole)
-            )
-        return ExpressionError(
-            f"malformed `{whole}`: after the path come `as type`, `| default` or `@(note)`", self.at, 1
-        )
+            words = say("malformed path `{path}`; did you mean `{near}`?", path=inner, near=inner.replace("/", "."))
+            return ExpressionError(words, start, len(whole))
+        words = say("malformed `{whole}`: after the path come `as type`, `| default` or `@(note)`", whole=whole)
+        return ExpressionError(words, self.at, 1)
 
 
 def _integer(digits: str, at: int) -> int:
     if len(digits) > 18:
-        raise ExpressionError(f"the index {digits[:12]}... is too large", at, len(digits))
+        raise ExpressionError(say("the index {digits}... is too large", digits=digits[:12]), at, len(digits))
     return int(digits)
-
-
-def _unescape(text: str) -> str:
-    return _ESCAPE.sub(r"\1", text) if "\\" in text else text
 
 
 def _closing(text: str, start: int, opening: str, closing: str) -> int | None:

@@ -118,7 +118,9 @@ class Masked:
             if first >= end:
                 break
             at = value.find(FILL, done)
-            if at < 0:
+            if (
+                at < 0
+            ):  # pragma: no cover - what is hidden in a scalar always shows in its value; or nothing is put back
                 break
             parts += [value[done:at], meaning if style == '"' else self.original[first:last]]
             done = at + last - first

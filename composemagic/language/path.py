@@ -7,7 +7,7 @@ from typing import Any
 
 from composemagic.language.expression import Each, Index, Name, Segment, Slice
 
-__all__ = ["finder"]
+__all__ = ["Find", "finder"]
 
 Find = Callable[[Any], Any]
 
@@ -18,13 +18,13 @@ def finder(segments: tuple[Segment, ...]) -> Find:
     if len(steps) == len(segments):
         return _steps(tuple(steps))
     first, rest = segments[0], finder(segments[1:])
-    match first:
-        case Each():
-            return lambda value: [rest(item) for item in value] if isinstance(value, list | tuple) else None
-        case Slice(start, stop):
-            return lambda value: rest(value[start:stop]) if isinstance(value, list | tuple) else None
-        case Name(step) | Index(step):
-            return lambda value: rest(_step(value, step))
+    if isinstance(first, Each):
+        return lambda value: [rest(item) for item in value] if isinstance(value, list | tuple) else None
+    if isinstance(first, Slice):
+        start, stop = first
+        return lambda value: rest(value[start:stop]) if isinstance(value, list | tuple) else None
+    step = first[0]
+    return lambda value: rest(_step(value, step))
 
 
 def _steps(steps: tuple[Any, ...]) -> Find:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import yaml
 
 from composemagic.errors import DocumentError, Mark, Mistake, Source
+from composemagic.words import say
 
 __all__ = [
-    "DIRECTIVE_SENTENCE",
     "ESCAPE",
     "HALF",
-    "HALF_SENTENCE",
     "MAX_BYTES",
     "SURROGATE",
-    "TAG_SENTENCE",
-    "WIDE_COLON_SENTENCE",
+    "about_directives",
+    "about_halves",
+    "about_tags",
+    "about_wide_colons",
     "check_text",
     "explain",
     "token_end",
@@ -25,39 +26,103 @@ __all__ = [
 ]
 
 MAX_BYTES = 256 * 1024
-TAG_SENTENCE = "tags such as `!name` are not used here; for text, put quotes around it"
-DIRECTIVE_SENTENCE = "YAML directives (lines that start with `%`) are not used here; for text, put quotes around it"
-
 _FORBIDDEN = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 SURROGATE = re.compile(r"[\ud800-\udfff]")
 HALF = re.compile(r"\\(?:u|U0000)[dD][89a-fA-F][0-9a-fA-F]{2}")
 ESCAPE = re.compile(r"\\(?:u.{4}|U.{8}|.)", re.DOTALL)
-HALF_SENTENCE = "half of a surrogate pair is no character"
-_NO_CHARACTER = "this stands for no character"
-WIDE_COLON_SENTENCE = "`：` is a full-width colon; in YAML a key ends with `:` and a space"
 _WIDE_COLON = re.compile(r"^[ \t]*(?:-[ \t]+)*[A-Za-z_][A-Za-z0-9_.-]*(：)", re.MULTILINE)
-_TAB_SENTENCE = "a tab cannot indent YAML; use spaces"
-_QUOTE_SENTENCE = "the quote that starts here is not closed"
-_COLON_SENTENCE = "a `:` cannot stand here; put quotes around the text, or mend the indentation"
 
-# what the parser says (libyaml | pure), which of its two marks counts, how much is underlined, our words
-_SENTENCES: Iterable[tuple[str, bool, str, str]] = (
-    (r"directive|incompatible YAML", True, r".*\S", DIRECTIVE_SENTENCE),
-    (r"tab character", False, r".", _TAB_SENTENCE),
-    (r" tag\b|tag handle", True, r"\S*", TAG_SENTENCE),
-    (r"end of stream|document (?:indicator|separator)", True, r".", _QUOTE_SENTENCE),
-    (r"could not find expected ':'", True, r".*\S", "a `: ` is missing after this key"),
-    (r"mapping values are not allowed", False, r".", _COLON_SENTENCE),
-    (r"document start", False, r".*\S", "this cannot follow what stands before it"),
-    (r"entries are not allowed", False, r".", "a list item cannot start here; put its `-` on a new line"),
-    (r"mapping keys are not allowed", False, r".", "a `?` cannot stand here; put quotes around the text"),
-    (r"scanning an alias", True, r"\S*", "`*` begins an alias in YAML; for text, put quotes around it"),
-    (r"scanning an anchor", True, r"\S*", "`&` begins an anchor in YAML; for text, put quotes around it"),
-    (r"cannot start any token", False, r".", "`{char}` cannot begin a value; put quotes around it"),
-    (r"indicator equal to 0|found 0$", False, r".", "the indentation after `|` or `>` is a digit from 1 to 9"),
-    (r"comment or (?:a )?line break|chomping", False, r".*\S", "only a comment can follow `|` or `>` on its line"),
-    (r"node content", False, r".", "a value is missing before `{char}`"),
+
+def about_tags() -> str:
+    return say("tags such as `!name` are not used here; for text, put quotes around it")
+
+
+def about_directives() -> str:
+    return say("YAML directives (lines that start with `%`) are not used here; for text, put quotes around it")
+
+
+def about_halves() -> str:
+    return say("half of a surrogate pair is no character")
+
+
+def about_wide_colons() -> str:
+    return say("`：` is a full-width colon; in YAML a key ends with `:` and a space")
+
+
+def _about_colons() -> str:
+    return say("a `:` cannot stand here; put quotes around the text, or mend the indentation")
+
+
+def _about_characters() -> str:
+    return say("this stands for no character")
+
+
+# what the parser says (libyaml | pure), which of its two marks counts, how much is underlined, our words for the character
+_SENTENCES: Iterable[tuple[str, bool, str, Callable[[str], str]]] = (
+    (r"directive|incompatible YAML", True, r".*\S", lambda _: about_directives()),
+    (r"tab character", False, r".", lambda _: _about_tabs()),
+    (r" tag\b|tag handle", True, r"\S*", lambda _: about_tags()),
+    (
+        r"end of stream|document (?:indicator|separator)",
+        True,
+        r".",
+        lambda _: say("the quote that starts here is not closed"),
+    ),
+    (r"could not find expected ':'", True, r".*\S", lambda _: say("a `: ` is missing after this key")),
+    (r"mapping values are not allowed", False, r".", lambda _: _about_colons()),
+    (r"document start", False, r".*\S", lambda _: _about_what_cannot_follow()),
+    (
+        r"entries are not allowed",
+        False,
+        r".",
+        lambda _: say("a list item cannot start here; put its `-` on a new line"),
+    ),
+    (
+        r"mapping keys are not allowed",
+        False,
+        r".",
+        lambda _: say("a `?` cannot stand here; put quotes around the text"),
+    ),
+    (
+        r"scanning an alias",
+        True,
+        r"\S*",
+        lambda _: say("`*` begins an alias in YAML; for text, put quotes around it"),
+    ),
+    (
+        r"scanning an anchor",
+        True,
+        r"\S*",
+        lambda _: say("`&` begins an anchor in YAML; for text, put quotes around it"),
+    ),
+    (
+        r"cannot start any token",
+        False,
+        r".",
+        lambda char: say("{character} cannot begin a value; put quotes around it", character=char),
+    ),
+    (
+        r"indicator equal to 0|found 0$",
+        False,
+        r".",
+        lambda _: say("the indentation after `|` or `>` is a digit from 1 to 9"),
+    ),
+    (
+        r"comment or (?:a )?line break|chomping",
+        False,
+        r".*\S",
+        lambda _: say("only a comment can follow `|` or `>` on its line"),
+    ),
+    (r"node content", False, r".", lambda char: say("a value is missing before {character}", character=char)),
 )
+
+
+def _about_tabs() -> str:
+    return say("a tab cannot indent YAML; use spaces")
+
+
+def _about_what_cannot_follow() -> str:
+    return say("this cannot follow what stands before it")
 
 
 # neither can begin a YAML document
@@ -68,18 +133,20 @@ def check_text(source: Source) -> None:
     """Refuse a text for its size or its characters. Raises DocumentError."""
     text = source.text
     if len(text) > MAX_BYTES or (not text.isascii() and len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES):
-        raise DocumentError([Mistake(f"{source.name} is larger than {MAX_BYTES // 1024} KiB")])
+        sentence = say("{name} is larger than {limit} KiB", name=source.name, limit=MAX_BYTES // 1024)
+        raise DocumentError([Mistake(sentence)])
     found = _FORBIDDEN.search(text)
     if found:
         code = ord(found[0])
-        sentence = HALF_SENTENCE if 0xD800 <= code < 0xE000 else f"the character U+{code:04X} cannot stand in YAML"
+        other = say("the character U+{code} cannot stand in YAML", code=f"{code:04X}")
+        sentence = about_halves() if 0xD800 <= code < 0xE000 else other
         # such a character must not reach the user's terminal either
         shown = Source(source.name, _FORBIDDEN.sub("\ufffd", text), source.first_line)
         raise DocumentError([Mistake(sentence, Mark.between(shown, found.start(), found.end()))])
     if pasted := _PASTED.match(text):
-        sentence = "this line came along when the YAML was copied; delete it"
+        sentence = say("this line came along when the YAML was copied; delete it")
         if pasted[1].startswith("`"):
-            sentence += ", and the ``` at the end"
+            sentence = say("this line came along when the YAML was copied; delete it, and the ``` at the end")
         raise DocumentError([Mistake(sentence, Mark.between(source, *pasted.span(1)))])
 
 
@@ -88,11 +155,11 @@ def explain(error: Exception, text: str, opened: list[int], seen: int) -> tuple[
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
         # the pure parser's chr() of an escape beyond U+10FFFF
         found = re.compile(r"\\U(?!000|0010)[0-9a-fA-F]{8}").search(text, seen)
-        return (_NO_CHARACTER, *found.span()) if found else ("this is not YAML", seen, seen + 1)
+        return (_about_characters(), *found.span()) if found else (say("this is not YAML"), seen, seen + 1)
     said = f"{error.context or ''} {error.problem or ''}"
     problem = error.problem_mark.index
     if wide := wide_colon(text, problem):
-        return WIDE_COLON_SENTENCE, *wide
+        return about_wide_colons(), *wide
     context = error.context_mark.index if error.context_mark else problem
     if "quoted scalar" in said and ("escape" in said or "hex" in said):
         return _explain_escape(text, text.rfind("\\", 0, problem + 1))
@@ -109,19 +176,24 @@ def _explain_by_table(said: str, text: str, problem: int, context: int) -> tuple
             start = context if at_context else problem
             char = text[start : start + 1]
             found = re.compile(underline).match(text, start)
-            words = _TAB_SENTENCE if char == "\t" else sentence.format(char=char).replace("```", "a backtick")
+            shown = say("a backtick") if char == "`" else f"`{char}`"
+            words = _about_tabs() if char == "\t" else sentence(shown)
             return words, start, found.end() if found else start + 1
     return None
 
 
 def _explain_escape(text: str, at: int) -> tuple[str, int, int]:
     if half := HALF.match(text, at):
-        return HALF_SENTENCE, *half.span()
+        return about_halves(), *half.span()
     if text[at + 1 : at + 2] in ("x", "u", "U"):
         found = re.compile(r"\\.[0-9a-fA-F]{0,8}").match(text, at)
-        return _NO_CHARACTER, at, found.end() if found else at + 2
+        return _about_characters(), at, found.end() if found else at + 2
     written = text[at : at + 2]
-    return f"`{written}` means nothing in double quotes; write `\\\\` for a backslash, or use single quotes", at, at + 2
+    sentence = say(
+        "`{written}` means nothing in double quotes; write `\\\\` for a backslash, or use single quotes",
+        written=written,
+    )
+    return sentence, at, at + 2
 
 
 def _explain_flow(said: str, text: str, opened: list[int], problem: int) -> tuple[str, int, int] | None:
@@ -135,12 +207,17 @@ def _explain_flow(said: str, text: str, opened: list[int], problem: int) -> tupl
     start, char = opened[-1], text[problem : problem + 1]
     new_line = "\n" in text[start:problem]
     if char == ":" and not new_line:
-        return _COLON_SENTENCE, problem, problem + 1
+        return _about_colons(), problem, problem + 1
     wrong = char in ("]", "}") and char != {"[": "]", "{": "}"}[text[start]]
     if not char or wrong or char == ":" or text.startswith(("---", "..."), problem):
-        this = "list" if text[start] == "[" else "mapping"
-        return f"the {this} that starts here is not closed", start, start + 1
-    return None if "node" in said else ("a `,` is missing before this", problem, token_end(text, problem))
+        is_list = text[start] == "["
+        words = say("the list that starts here is not closed") if is_list else _about_open_mappings()
+        return words, start, start + 1
+    return None if "node" in said else (say("a `,` is missing before this"), problem, token_end(text, problem))
+
+
+def _about_open_mappings() -> str:
+    return say("the mapping that starts here is not closed")
 
 
 def _explain_position(text: str, problem: int, *, in_list: bool) -> tuple[str, int, int]:
@@ -148,10 +225,10 @@ def _explain_position(text: str, problem: int, *, in_list: bool) -> tuple[str, i
     end = len(text) if end < 0 else end
     before = text[text.rfind("\n", 0, problem) + 1 : problem]
     if before.strip() or text[problem : problem + 1] in ("]", "}", ","):
-        return "this cannot follow what stands before it", problem, end
+        return _about_what_cannot_follow(), problem, end
     if in_list:
-        return "this line does not continue the list above it; an item begins with `- `", problem, end
-    return "the indentation of this line fits no line above it", problem, end
+        return say("this line does not continue the list above it; an item begins with `- `"), problem, end
+    return say("the indentation of this line fits no line above it"), problem, end
 
 
 def wide_colon(text: str, at: int) -> tuple[int, int] | None:
