@@ -78,6 +78,16 @@ compose: 3 mistakes in compose.yml
   11 |     stream_fromat: json
            ^^^^^^^^^^^^^
 """
+ASKING = """\
+workflow:
+  jobs:
+    - {id: first, input: cats, interrupt: {before: {message: "About ${job.input}?"}, after: true}}
+    - {id: second, input: "${jobs.first.output}"}
+component:
+  type: echo
+  action:
+    value: ${input}
+"""
 TWO = """\
 workflows:
   - {id: one, job: {component: a}}
@@ -118,7 +128,9 @@ ROWS = {
         ("runn",), 2, err="compose: there is no command `runn`; did you mean `run`?\n"
     ),
     "a command like no other": Row(
-        ("xyz",), 2, err="compose: there is no command `xyz`; there is `run`, `validate`, `quickstart`\n"
+        ("xyz",),
+        2,
+        err="compose: there is no command `xyz`; there is `run`, `validate`, `diagram`, `schema`, `quickstart`\n",
     ),
     "an option with a typo": Row(
         ("run", "--imput", "{}"),
@@ -291,12 +303,88 @@ ROWS = {
     "no mistakes": Row(
         ("validate", "-f", "seed.yml"),
         0,
-        out="seed.yml: no mistakes in Chat with OpenAI GPT-4o\n"
-        "  prompt: text, required\n  temperature: number = 0.7\n"
-        f"  {READ_AS}  not set: OPENAI_API_KEY\n".replace("set: O", "set: $O"),
+        out=f"ok: 1 workflow, 1 component, 2 inputs\n  {READ_AS}  not set: $OPENAI_API_KEY\n",
     ),
-    "no mistakes in two": Row(
-        ("validate",), 0, out="compose.yml: no mistakes in one\ncompose.yml: no mistakes in two\n", text=TWO
+    "no mistakes in two": Row(("validate",), 0, out="ok: 2 workflows, 2 components, 0 inputs\n", text=TWO),
+    "a component inside a job, and one that is not used": Row(
+        ("validate",),
+        0,
+        out="ok: 1 workflow, 2 components, 0 inputs\n  the component `idle` is used by no job\n",
+        text="workflow: {job: {component: {type: echo, action: {text: hi}}}}\ncomponents: [{id: idle, type: echo, action: {text: ho}}]\n",
+    ),
+    "several files, each by itself": Row(
+        ("validate", "compose.yml", "hello.yml", "typos.yml"),
+        1,
+        out="compose.yml: ok: 2 workflows, 2 components, 0 inputs\nhello.yml: ok: 1 workflow, 1 component, 1 input\n",
+        err=THREE_MISTAKES.replace("compose.yml", "typos.yml"),
+        text=TWO,
+    ),
+    "files that are merged": Row(
+        ("validate", "-f", "hello.yml", "-f", "compose.yml"),
+        0,
+        out="ok: 1 workflow, 1 component, 2 inputs\n",
+        text="component: {action: {text: '${input.a} ${input.b}'}}\n",
+    ),
+    "files in both ways": Row(
+        ("validate", "hello.yml", "-f", "typos.yml"),
+        2,
+        err="compose: name the files with -f, which merges them, or without, each by itself; not both\n",
+    ),
+    "a file that is not there, among others": Row(
+        ("validate", "hello.yml", "no.yml"), 2, err="compose: there is no file `no.yml`\n"
+    ),
+    # -- several files
+    "a later file goes over an earlier one": Row(
+        ("run", "-f", "hello.yml", "-f", "compose.yml"), 0, out="Bye", text="component: {action: {text: Bye}}\n"
+    ),
+    "what only the first file has stays": Row(
+        ("run", "-f", "compose.yml", "-f", "hello.yml", "-i", '{"name": "Ada"}'),
+        0,
+        out="Hello Ada",
+        text="component: {action: {text: Bye}}\n",
+    ),
+    # -- variables
+    "a variable": Row(
+        ("run", "-e", "WHO=Ada=", "-e", "WHO=Bob"), 0, out="Bob", text=VALUE.replace("VALUE", "${env.WHO}")
+    ),
+    "a variable from a file": Row(
+        ("run", "--env-file", "who.env"), 0, out="Ada", text=VALUE.replace("VALUE", "${env.WHO}")
+    ),
+    "a value in the place of a variable is not shown": Row(
+        ("validate", "-e", "sk-0123456789abcdef0123"), 2, err="compose: -e is written `-e KEY=VALUE`\n", text=HELLO
+    ),
+    # -- the run's context
+    "what the context is": Row(
+        ("run", "--session-id", "s1", "-m", '{"who": "Ada"}'),
+        0,
+        out='[\n  "s1",\n  "Ada"\n]\n',
+        text=VALUE.replace("VALUE", "${input}")
+        + "workflow: {job: {input: ['${context.session_id}', '${context.metadata.who}']}}\n",
+    ),
+    "metadata that is no JSON": Row(
+        ("run", "-m", "{who"), 2, err="compose: --metadata is not JSON (character 2): {who\n", text=WORDS
+    ),
+    # -- questions
+    "nobody is there to answer": Row(
+        ("run",),
+        1,
+        err="compose: the job `first` asks a person, and nobody can answer here; run it in a terminal, or with --auto-resume\n",
+        text=ASKING,
+    ),
+    "nobody is asked": Row(("run", "--auto-resume"), 0, out="cats", text=ASKING),
+    # -- diagrams
+    "a tree": Row(("diagram",), 0, out="Hello\n└── job-1 · echo\n", text=HELLO),
+    "a tree of a file": Row(("diagram", "hello.yml"), 0, out="Hello\n└── job-1 · echo\n"),
+    "Mermaid": Row(("diagram", "--mermaid", "-f", "hello.yml"), 0, out='flowchart TD\n    n1["job-1<br>echo"]\n'),
+    "all workflows": Row(("diagram",), 0, out="one\n└── job-1 · echo a\n\ntwo\n└── job-1 · echo b\n", text=TWO),
+    "one workflow": Row(("diagram", "-w", "two"), 0, out="two\n└── job-1 · echo b\n", text=TWO),
+    "no diagram of mistakes": Row(("diagram", "typos.yml"), 1, err=THREE_MISTAKES.replace("compose.yml", "typos.yml")),
+    "the file twice": Row(
+        ("diagram", "hello.yml", "-f", "typos.yml"), 2, err="compose: the file is given twice, once with -f\n"
+    ),
+    # -- languages
+    "a language that is not spoken": Row(
+        ("--language", "de", "run"), 2, err="compose: there is no language `de`; there is `en`, `zh`\n"
     ),
 }
 
@@ -306,8 +394,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder to be in, without a key."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setenv("LANGUAGE", "en")
     (tmp_path / "pyproject.toml").touch()  # no `.env` above is looked for
     (tmp_path / "seed.yml").write_text(SEED, encoding="utf-8")
+    (tmp_path / "hello.yml").write_text(HELLO, encoding="utf-8")
+    (tmp_path / "typos.yml").write_text(TYPOS, encoding="utf-8")
+    (tmp_path / "who.env").write_text("WHO=Ada\n", encoding="utf-8")
     (tmp_path / "binary.yml").write_bytes(b"\x7fELF\x02\xf0\x28\x00")
     return tmp_path
 
@@ -326,7 +418,7 @@ def test_no_arguments_print_the_help(capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().out.startswith("usage: composemagic")
 
 
-@pytest.mark.parametrize("command", ["", "run", "validate", "quickstart"])
+@pytest.mark.parametrize("command", ["", "run", "validate", "diagram", "schema", "quickstart"])
 def test_every_option_is_explained(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main([*command.split(), "--help"])
@@ -352,6 +444,115 @@ def test_the_default_file(name: str, others: list[str], folder: Path, capsys: py
         (folder / other).write_text(VALUE.replace("VALUE", "wrong"))
     assert main(["run"]) == 0
     assert capsys.readouterr().out == "right"
+
+
+# -- validate for programs
+
+
+def found(arguments: tuple[str, ...], status: int, capsys: pytest.CaptureFixture[str]) -> list[tuple[object, ...]]:
+    """What `validate --json` says: file, line, columns, severity, message."""
+    assert main(("validate", "--json", *arguments)) == status
+    said = capsys.readouterr()
+    assert said.err == ""
+    items = json.loads(said.out)
+    assert all(list(item) == ["file", "line", "column", "end_column", "severity", "message"] for item in items)
+    return [tuple(item.values()) for item in items]
+
+
+def test_mistakes_for_programs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = TYPOS.splitlines()
+    items = found(("typos.yml", "hello.yml"), 1, capsys)
+    assert [(file, line, severity) for file, line, _, _, severity, _ in items] == [
+        ("typos.yml", 4, "error"), ("typos.yml", 5, "error"), ("typos.yml", 11, "error"),
+    ]  # fmt: skip
+    marked = [lines[line - 1][start - 1 : end - 1] for _, line, start, end, _, _ in items]  # type: ignore[operator,misc]
+    assert marked == ["inptu", "stream/tex", "stream_fromat"]
+    assert items[0][-1] == "unknown source `inptu`; did you mean `input`?"
+
+
+def test_nothing_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert found(("hello.yml",), 0, capsys) == []
+
+
+def test_notes_for_programs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = action("body: $input.x").replace("{}", "{Authorization: 'Bearer ${env.NOT_SET}'}").splitlines()
+    (folder / "compose.yml").write_text("\n".join(lines))
+    items = found((), 0, capsys)
+    assert [(line, severity) for _, line, _, _, severity, _ in items] == [(8, "warning"), (7, "warning")]
+    marked = [lines[line - 1][start - 1 : end - 1] for _, line, start, end, _, _ in items]  # type: ignore[operator,misc]
+    assert marked == ["$input.x", "${env.NOT_SET}"]
+    assert items[1][-1] == "not set: $NOT_SET"
+
+
+def test_a_mistake_without_a_place_stands_at_the_beginning(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "empty.yml").touch()
+    assert found(("empty.yml",), 1, capsys) == [("empty.yml", 1, 1, 1, "error", "empty.yml is empty")]
+
+
+def test_mistakes_in_merged_files_name_their_own(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "more.yml").write_text("workflow:\n  titel: T\n")
+    items = found(("-f", "typos.yml", "-f", "more.yml"), 1, capsys)
+    assert [(file, line) for file, line, *_ in items] == [
+        ("typos.yml", 4), ("typos.yml", 5), ("typos.yml", 11), ("more.yml", 2),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["video-mixer", "rtmp-publisher"])
+def test_a_component_that_only_the_peer_runs_is_a_warning(
+    kind: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "compose.yml").write_text(f"component:\n  type: {kind}\n  anything: [1]\n")
+    [(file, *_, severity, message)] = found((), 0, capsys)
+    assert (file, severity) == ("compose.yml", "warning")
+    assert f"`{kind}`" in str(message)
+    assert main(("validate",)) == 0
+    assert capsys.readouterr().out == f"ok: 1 workflow, 1 component, 0 inputs\n  {message}\n"
+
+
+def test_the_schema_is_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(("schema",)) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["definitions"]["component.echo"]
+
+
+# -- languages
+
+
+@pytest.fixture
+def chinese(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    from composemagic.languages import zh
+    from composemagic.words import speak
+
+    monkeypatch.setitem(zh.SENTENCES, "there is no file `{path}`", "没有文件 `{path}`")
+    monkeypatch.setitem(zh.SENTENCES, "run a workflow and stream its output", "运行工作流")
+    yield
+    speak(None)
+
+
+@pytest.mark.usefixtures("chinese")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--language", "zh", "run", "-f", "no.yml"),
+        ("--language=zh", "run", "-f", "no.yml"),
+        ("run", "-f", "no.yml", "--language", "zh"),
+    ],
+)
+def test_the_language_that_is_asked_for(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    assert capsys.readouterr().err == "compose: 没有文件 `no.yml`\n"
+
+
+@pytest.mark.usefixtures("chinese")
+def test_the_language_of_the_locale(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("LANGUAGE", "zh_CN:en")
+    assert main(["run", "-f", "no.yml"]) == 2
+    assert "没有文件" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "运行工作流" in capsys.readouterr().out
+    assert main(["--language", "en", "run", "-f", "no.yml"]) == 2
+    assert "there is no file" in capsys.readouterr().err
 
 
 # -- the output's file
@@ -455,6 +656,26 @@ def test_no_encoding_ends_a_run(encoding: str, chat: Chat) -> None:
     done = run(*chat("n=10,text=wide"), env={"PYTHONIOENCODING": encoding})
     assert (done.returncode, b"Traceback" in done.stderr) == (0, False)
     assert re.fullmatch(r"(\\u[0-9a-f]{4}|\\U[0-9a-f]{8}|[\x20-\x7e])+", done.stdout.decode("ascii"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "cp1252"])
+def test_json_is_json_in_every_encoding(encoding: str, folder: Path) -> None:
+    (folder / "compose.yml").write_text("component: {type: echo, é世🎈: 1}\n", encoding="utf-8")
+    done = run("validate", "--json", env={"PYTHONIOENCODING": encoding})
+    assert done.returncode == 1
+    [item] = json.loads(done.stdout.decode(encoding))
+    assert "`é世🎈`" in item["message"]
+
+
+def test_what_is_said_of_several_files_stays_in_order(folder: Path) -> None:
+    done = run("validate", "hello.yml", "typos.yml", "hello.yml", stderr=subprocess.STDOUT)
+    ok = "hello.yml: ok: 1 workflow, 1 component, 1 input\n"
+    assert done.stdout.decode() == ok + THREE_MISTAKES.replace("compose.yml", "typos.yml") + ok
+
+
+def test_a_tree_where_there_are_no_lines_to_draw_with() -> None:
+    done = run("diagram", "hello.yml", env={"PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stdout) == (0, b"Hello\n`-- job-1 - echo\n")
 
 
 def test_the_input_comes_from_stdin(folder: Path) -> None:
@@ -650,6 +871,39 @@ def test_a_terminal_sees_words_before_the_end_and_notes_on_their_own_lines(
     assert ALL.startswith(lines[0].removesuffix("^C"))
     assert lines[1].startswith("■ stopped · the text so far is kept")
     assert len(lines) == 2
+
+
+def test_a_person_is_asked(terminal: Callable[..., Terminal], folder: Path) -> None:
+    (folder / "compose.yml").write_text(ASKING)
+    shown = terminal("run")
+    shown.read_until("stops the run")
+    assert shown.shown.startswith("? first: About cats?\n  cats\n  Enter goes on; ")
+    shown.type("\n")
+    shown.read_until("output; Ctrl-C stops the run")
+    assert "? first is done\n  cats\n  Enter" in shown.shown
+    shown.type('["birds"]\n')
+    shown.read_all()
+    assert '[\n  "birds"\n]\n✓ done' in shown.shown
+    assert shown.process.wait(20) == 0
+
+
+@pytest.mark.parametrize(("keys", "word"), [("what is no JSON", "what is no JSON"), ("  42 ", "42"), ("", "cats")])
+def test_what_is_answered(keys: str, word: str, terminal: Callable[..., Terminal], folder: Path) -> None:
+    (folder / "compose.yml").write_text(ASKING.replace(", after: true", ""))
+    shown = terminal("run")
+    shown.read_until("stops the run")
+    shown.type(f"{keys}\n")
+    assert f"\n{word}\n✓ done" in shown.read_all()
+
+
+@pytest.mark.parametrize("key", ["\x03", "\x04"])
+def test_a_person_who_wants_no_more(key: str, terminal: Callable[..., Terminal], folder: Path) -> None:
+    (folder / "compose.yml").write_text(ASKING)
+    shown = terminal("run")
+    shown.read_until("stops the run")
+    shown.type(key)
+    assert shown.read_all().splitlines()[-1].startswith("■ stopped")
+    assert shown.process.wait(20) == 130
 
 
 # -- the embedded model

@@ -6,11 +6,13 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from composemagic.errors import UsageError
+from composemagic.words import say
+from composemagic.workflow.environment import pair
 
 if TYPE_CHECKING:
     from composemagic.workflow.inputs import Input
 
-__all__ = ["at", "given", "nested", "pair"]
+__all__ = ["given", "nested"]
 
 _TEXTS = ("string", "text", "markdown", "select")
 
@@ -51,36 +53,21 @@ def nested(values: Mapping[str, Any]) -> Any:
     return found
 
 
-def at(values: Mapping[str, Any], name: str, default: Any = None) -> Any:
-    """The value of an input whose name may be a path; `default` where there is none."""
-    if name in values:
-        return values[name]
-    found: Any = values
-    for step in name.split("."):
-        if not isinstance(found, Mapping) or step not in found:
-            return default
-        found = found[step]
-    return found
-
-
-def pair(item: str, option: str) -> tuple[str, str]:
-    """`KEY=VALUE` in two. Raises UsageError, which names the option."""
-    key, equals, value = item.partition("=")
-    if not equals or not key:
-        raise UsageError(f"`{option} {item}` is written `{option} KEY=VALUE`")
-    return key, value
-
-
 def _mapping(name: str, variables: Mapping[str, Any]) -> Mapping[str, Any]:
     value = _variable(name, variables)
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise UsageError(f"`-i {name}`: the variable holds no dict of inputs; write `-i KEY=VALUE` or `-i KEY=${name}`")
+        raise UsageError(
+            say(
+                "`-i {name}`: the variable holds no dict of inputs; write `-i KEY=VALUE` or `-i KEY=${name}`",
+                name=name,
+            )
+        )
     return value
 
 
 def _variable(name: str, variables: Mapping[str, Any]) -> Any:
     if name not in variables:
-        raise UsageError(f"there is no variable `{name}` in the notebook")
+        raise UsageError(say("there is no variable `{name}` in the notebook", name=name))
     return variables[name]
 
 
@@ -90,4 +77,4 @@ def _scalar(text: str, key: str) -> Any:
     try:
         return plain_value(text)
     except ValueError as error:
-        raise UsageError(f"`-i {key}={text}`: {error}") from None
+        raise UsageError(say("`-i {key}={text}`: {why}", key=key, text=text, why=error)) from None

@@ -1,0 +1,181 @@
+"""`composemagic run`: run a workflow and stream its output."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from composemagic.cli import asking, inputs
+from composemagic.cli.options import YAML, Commands, add_file_options, files
+from composemagic.cli.terminal import FAILED, INTERRUPTED, Screen, interrupt_calls, ready_model, tell
+from composemagic.errors import RunError, UsageError
+from composemagic.words import say
+from composemagic.workflow.environment import pair
+
+if TYPE_CHECKING:
+    from composemagic.engine.events import Delta, Point
+    from composemagic.engine.run import Run
+
+__all__ = ["add", "show"]
+
+_STOP_SECONDS = 2.0
+
+
+def add(commands: Commands) -> None:
+    """Add the command to the command line."""
+    command = commands.add("run", _run, say("run a workflow and stream its output"), _example())
+    option = command.add_argument
+    text = say("the id of the workflow, where there are several")
+    option("workflow", nargs="?", metavar=say("WORKFLOW"), help=text)
+    text = say("the inputs as a JSON object; - reads them from stdin")
+    option("-i", "--input", metavar="JSON", help=text)
+    text = say("send OpenAI-style requests to the embedded model; no key needed")
+    option("--local", action="store_true", help=text)
+    text = say("write the output to FILE as well, in UTF-8")
+    option("-o", "--output", metavar="FILE", type=Path, help=text)
+    text = say("what the YAML reads as ${context.metadata}, as JSON")
+    option("-m", "--metadata", metavar="JSON", help=text)
+    text = say("what the YAML reads as ${context.session_id}")
+    option("--session-id", metavar="ID", help=text)
+    text = say("go on by itself where a job asks a person")
+    option("--auto-resume", action="store_true", help=text)
+    add_file_options(command)
+
+
+def _example() -> str:
+    return say(
+        """example:
+  composemagic run -f chat.yml --input '{"prompt": "Hello"}' --local
+
+The output goes to stdout as it comes, notes and errors to stderr. Ctrl-C stops the run and keeps its text.
+Exit status: 0 done, 1 failed or incomplete, 2 used wrongly, 130 stopped."""
+    )
+
+
+def _run(options: argparse.Namespace) -> int:
+    from composemagic.api import load
+
+    if not options.file and Path(options.workflow or "").suffix in YAML:
+        raise UsageError(say("WORKFLOW is a workflow's id; for a file write `-f {file}`", file=options.workflow))
+    env = dict(pair(item, "-e") for item in options.env)
+    workflow = load(files(options.file), options.workflow, env=env, env_files=options.env_file)
+    value = inputs.read(options.input, workflow.inputs)
+    context = {"session_id": options.session_id, "metadata": inputs.metadata(options.metadata)}
+    if isinstance(value, dict):
+        inputs.check(workflow, value)
+    _refuse_unwritable(options.output)
+    if options.local:
+        ready_model()
+    start = partial(workflow.start, value, local=options.local, auto_resume=options.auto_resume, **context)
+    return show(start, options.output)
+
+
+def _refuse_unwritable(output: Path | None) -> None:
+    """An output file that cannot be written must be found before a run is paid for, not after."""
+    if output is None:
+        return
+    if output.is_dir():
+        raise UsageError(say("-o names a folder, `{folder}`; name a file in it", folder=output))
+    if not output.parent.is_dir():
+        raise UsageError(say("-o {file}: there is no folder `{folder}`", file=output, folder=output.parent))
+    if not os.access(output if output.exists() else output.parent, os.W_OK):
+        raise UsageError(say("-o {file}: permission denied", file=output))
+
+
+def show(start: Callable[..., Run], output: Path | None = None) -> int:
+    """Start a run and print what it gives as it comes; gives the exit status. Ctrl-C ends the run as its end would.
+
+    What the run asks is asked on a terminal; elsewhere a run that asks fails.
+    """
+    from composemagic.engine.summary import summary
+
+    screen = Screen()
+    run = start(attended=asking.somebody_is_there())
+    try:
+        with interrupt_calls(run.cancel):
+            _print(run, screen)
+    finally:
+        # whatever ended the printing - a reader that is gone, a second Ctrl-C - the text is kept
+        run.cancel()
+        run.wait(_STOP_SECONDS)
+        _keep(run, output)
+    screen.end()
+    if screen.for_people or run.is_local or run.status == "stopped":
+        tell(summary(run))
+    if run.error is not None:
+        tell(_sentence(run.error))
+    return {"done": 0, "stopped": INTERRUPTED}.get(run.status, FAILED)
+
+
+def _sentence(error: RunError) -> str:
+    if error.kind != "unattended":
+        return str(error)
+    return say(
+        "compose: the job `{job}` asks a person, and nobody can answer here; run it in a terminal, or with --auto-resume",
+        job=error.job,
+    )
+
+
+def _print(run: Run, screen: Screen) -> None:
+    from composemagic.engine.events import Delta, Interrupted, Notice, RunFinished, Waiting
+
+    wrote = False
+    for event in run:
+        match event:
+            case Notice():
+                screen.tell(str(event))
+            case Waiting() if sys.stderr.isatty():
+                screen.tell(str(event))
+            case Interrupted(points):
+                screen.end()
+                _ask(run, points)
+            case Delta(path=()):  # an object with streams in it is written when it is whole
+                screen.write(_as_text(run, event))
+                wrote = True
+            case RunFinished(bytes(data)):
+                screen.write_bytes(data)
+            case RunFinished(value) if not wrote:
+                screen.write(_value_as_text(value))
+
+
+def _ask(run: Run, points: Sequence[Point]) -> None:
+    answers = asking.answers(points)
+    if answers is None:
+        run.cancel()
+    else:
+        run.answer(answers)
+
+
+def _as_text(run: Run, delta: Delta) -> str:
+    value = delta.value
+    if isinstance(value, str):
+        return value + "\n" if run.encoding == "json" else value
+    return json.dumps(value, ensure_ascii=False, default=str) + "\n"
+
+
+def _value_as_text(value: Any) -> str:
+    if value is None or isinstance(value, str):
+        return value or ""
+    return json.dumps(value, ensure_ascii=False, indent=2, default=str) + "\n"
+
+
+def _keep(run: Run, output: Path | None) -> None:
+    """Write the file of -o, with what a pipe gets; a run that failed before it gave anything leaves the file alone."""
+    from composemagic.engine.events import Delta
+
+    deltas = [_as_text(run, event) for event in run.events if isinstance(event, Delta) and not event.path]
+    if output is None or (not deltas and run.status != "done"):
+        return
+    value = run.output
+    data = value if isinstance(value, bytes) else ("".join(deltas) or _value_as_text(value)).encode("utf-8", "replace")
+    try:
+        output.write_bytes(data)
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise UsageError(say("-o {file}: {why}", file=output, why=why)) from None

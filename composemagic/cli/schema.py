@@ -1,0 +1,45 @@
+"""`composemagic schema`: the language as JSON Schema, for editors."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from composemagic.cli.options import Commands
+from composemagic.cli.terminal import print_json
+from composemagic.words import say
+
+__all__ = ["add", "language"]
+
+
+def add(commands: Commands) -> None:
+    """Add the command to the command line."""
+    commands.add("schema", _schema, say("print the JSON Schema of the language, for editors"), _example())
+
+
+def _example() -> str:
+    return say(
+        """example:
+  composemagic schema > compose.schema.json
+
+Then let the first line of your YAML be
+  # yaml-language-server: $schema=compose.schema.json
+and VS Code (its YAML extension), Neovim, Helix and others complete and check as you type."""
+    )
+
+
+def _schema(options: argparse.Namespace) -> int:
+    print_json(language())
+    return 0
+
+
+def language() -> dict[str, Any]:
+    """The JSON Schema of the language with every component type there is: built in, registered, or of a package."""
+    from importlib.metadata import entry_points
+
+    from composemagic import components
+    from composemagic.workflow.json_schema import json_schema
+
+    installed = (point.name for point in entry_points(group=components.GROUP))
+    types = {name: found for name in (*components.known(), *installed) if (found := components.find(name))}
+    return json_schema(types)

@@ -1,0 +1,109 @@
+"""Options of `%%compose` that run nothing, and the language of its messages, in a real kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Kernel, started_kernel
+
+ECHO = """\
+workflow:
+  title: Echo
+  jobs:
+    - {id: first, input: {text: "${input.text}"}}
+    - {id: second, depends_on: [first]}
+component:
+  type: echo
+  action:
+    value: ${input.text as text}
+"""
+TREE = "Echo\n├── first · echo\n└── second · echo · after first"
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Kernel]:
+    with started_kernel() as kernel:
+        yield kernel
+
+
+@pytest.fixture
+def notebook(shared: Kernel) -> Kernel:
+    shared.execute("%reload_ext composemagic\n%config ComposeMagics.language = None\n%reset -f")
+    shared.execute("import os; os.environ['LANGUAGE'] = 'en'")
+    return shared
+
+
+def test_a_diagram_runs_nothing(notebook: Kernel) -> None:
+    done = notebook.execute(f"%%compose echo --diagram\n{ECHO}")
+    [output] = done.outputs
+    assert output["output_type"] == "display_data"
+    assert sorted(output["data"]) == ["text/plain", "text/vnd.mermaid"]
+    assert output["data"]["text/plain"] == TREE
+    assert output["data"]["text/vnd.mermaid"].startswith("flowchart TD\n    n1[")
+    assert notebook.execute("echo.title").text == "'Echo'"
+
+
+def test_a_diagram_is_a_cells_value(notebook: Kernel) -> None:
+    notebook.execute(f"%%compose echo --check\n{ECHO}")
+    [output] = notebook.execute("echo.diagram()").outputs
+    assert output["data"]["text/plain"] == TREE
+    assert notebook.execute("print(echo.diagram())").streams["stdout"].startswith("flowchart TD\n")
+
+
+def test_both_a_check_and_a_diagram(notebook: Kernel) -> None:
+    done = notebook.execute(f"%%compose --check --diagram\n{ECHO}")
+    assert done.streams["stdout"].startswith("no mistakes: Echo\n  text: text, required\n")
+    assert done.text == TREE
+
+
+def test_no_diagram_of_mistakes(notebook: Kernel) -> None:
+    done = notebook.execute(f"%%compose --diagram\n{ECHO.replace('depends_on', 'depend_on')}")
+    assert done.error is not None
+    assert "did you mean `depends_on`?" in done.error[2]
+
+
+def test_a_cell_completes_a_file(notebook: Kernel, tmp_path: Path) -> None:
+    file = tmp_path / "base.yml"
+    file.write_text(ECHO, encoding="utf-8")
+    done = notebook.execute(f"%%compose --check -f {file}\nworkflow:\n  title: Mine")
+    assert done.streams["stdout"].startswith("no mistakes: Mine\n")
+    done = notebook.execute(f"%%compose --check -f {file}\nworkflow:\n  titel: Mine")
+    assert done.error is not None
+    assert "did you mean `title`?" in done.error[2]
+    assert "3 |   titel: Mine" in done.error[2]
+
+
+def test_a_value_in_the_place_of_a_variable_is_not_shown(notebook: Kernel) -> None:
+    done = notebook.execute(f"%%compose --check -e hunter2\n{ECHO}")
+    assert done.error is not None
+    assert done.error[2] == "compose: -e is written `-e KEY=VALUE`"
+
+
+CHINESE = "from composemagic.languages import zh\nzh.SENTENCES['no mistakes: {title}'] = '没有错误：{title}'"
+
+
+def test_messages_in_another_language(notebook: Kernel) -> None:
+    notebook.execute(CHINESE)
+    check = f"%%compose --check\n{ECHO}"
+    assert notebook.execute(check).streams["stdout"].startswith("no mistakes: Echo\n")
+    assert notebook.execute("%config ComposeMagics.language = 'zh'").error is None
+    assert notebook.execute(check).streams["stdout"].startswith("没有错误：Echo\n")
+    notebook.execute("%config ComposeMagics.language = 'en'\nos.environ['LANGUAGE'] = 'zh_CN'")
+    assert notebook.execute(check).streams["stdout"].startswith("no mistakes: Echo\n")
+    notebook.execute("import os\nos.environ['LANGUAGE'] = 'zh_CN'\n%config ComposeMagics.language = None")
+    assert notebook.execute(check).streams["stdout"].startswith("没有错误：Echo\n")
+
+
+def test_a_language_that_is_not_spoken(notebook: Kernel) -> None:
+    done = notebook.execute("%config ComposeMagics.language = 'de'")
+    assert "de" in (done.error[1] if done.error else done.streams["stderr"] + done.streams["stdout"])
+    assert notebook.execute(f"%%compose --check\n{ECHO}").streams["stdout"].startswith("no mistakes")
+    notebook.execute("%config ComposeMagics.language = None")  # IPython keeps even what was refused
+
+
+def test_unloading_undoes_the_language(notebook: Kernel) -> None:
+    notebook.execute("%config ComposeMagics.language = 'zh'\n%unload_ext composemagic")
+    assert notebook.execute("from composemagic.words import language; language()").text == "'en'"
