@@ -351,7 +351,8 @@ UNSENT = [
     ({"x": float("nan")}, None, "NaN and Infinity cannot be written as JSON"),
     ({"x": "\ud83d"}, None, "the body has half a surrogate pair, which is no text"),
     ({"x": {1, 2}}, None, "the body cannot be written as JSON"),
-    ({"x": b"\xff"}, None, "the body cannot be written as JSON"),
+    ({"x": {"y": b"\xff"}}, None, "the body cannot be written as JSON"),
+    ({"x": b"\xff"}, "application/x-www-form-urlencoded", "bytes that are no text cannot be a field of a form"),
     ({"x": 1}, "text/plain", "an object cannot be sent as text/plain"),
     ([1], "application/xml", "a list cannot be sent as application/xml"),
     ("\ud83d", None, "the body has half a surrogate pair, which is no text"),
@@ -393,6 +394,8 @@ TIMEOUTS = [
     ("timeout: 1h", "", Timeouts(total=3600)),
     ("timeout: {read: 1, connect: 2s}", "", Timeouts(connect=2, read=1)),
     ("timeout: {read: 1, total: 9}", "timeout: {read: 2}", Timeouts(read=2, total=9)),
+    ("timeout: {first: 30s}", "timeout: {total: '01:30'}", Timeouts(first=30, total=90)),
+    ("timeout: {read: '${input.none}'}", "", DEFAULTS),
     ("timeout: 5", "timeout: 7s", Timeouts(total=7)),
     ("timeout: ${env.SECONDS}", "", Timeouts(total=8)),
 ]
@@ -403,24 +406,94 @@ def test_timeouts(component: str, action: str, expected: Timeouts, monkeypatch: 
     from composemagic.components import http_client
 
     used: list[Timeouts] = []
-    send = http_client.send
-    monkeypatch.setattr(http_client, "send", lambda *given: used.append(given[2]) or send(*given))  # type: ignore[func-returns-value]
+    ask = http_client.ask
+    monkeypatch.setattr(http_client, "ask", lambda *given: used.append(given[2]) or ask(*given))  # type: ignore[func-returns-value]
     sent(f"{component}\nactions:\n  - endpoint: http://h/\n{indented(action, 4)}", env={"SECONDS": "8"})
     assert used == [expected]
 
 
-@pytest.mark.parametrize(
-    ("timeout", "sentence"),
-    [
-        ("soon", '`timeout` is seconds, or a text such as "500ms", "5s" or "2m", not \'soon\''),
-        ("{write: 1}", "`timeout` has connect, read and total, not `write`"),
-        ("-1", "`timeout` is more than 0 seconds, not -1"),
-        ("nan", "`timeout` is more than 0 seconds, not 'nan'"),
-        ("0", "`timeout` is more than 0 seconds, not 0"),
-    ],
-)
-def test_timeouts_that_are_none(timeout: str, sentence: str) -> None:
-    assert refusal(f"endpoint: http://h/\ntimeout: {timeout}").sentence == sentence
+NO_SETTINGS: list[tuple[str, object, str]] = [
+    ("timeout", "soon", '`timeout`: a duration is seconds, or a text such as "500ms", "5s" or "2m", not "soon"'),
+    ("timeout", -1, '`timeout`: a duration is seconds, or a text such as "500ms", "5s" or "2m", not -1'),
+    ("timeout", "nan", '`timeout`: a duration is seconds, or a text such as "500ms", "5s" or "2m", not "nan"'),
+    ("timeout", 0, "`timeout` is more than 0 seconds"),
+    ("timeout", True, '`timeout`: a duration is seconds, or a text such as "500ms", "5s" or "2m", not True'),
+    ("timeout", {"read": 0}, "`timeout.read` is more than 0 seconds"),
+    ("max_retries", -1, "`max_retries` is a whole number from 0 on, not -1"),
+    ("max_retries", "often", '`max_retries` is a whole number from 0 on, not "often"'),
+    (
+        "retry_delay",
+        "later",
+        '`retry_delay`: a duration is seconds, or a text such as "500ms", "5s" or "2m", not "later"',
+    ),
+    ("rate_limit", "fast", '`rate_limit` is a text such as "50/s" or "100/min", or a mapping with requests, '),
+    ("rate_limit", "0/s", "`rate_limit` is a whole number from 1 on"),
+    ("rate_limit", "5/fortnight", "`rate_limit` is a text such as"),
+    ("rate_limit", 5, "`rate_limit` is a text such as"),
+    ("rate_limit", {"requests": 0}, "`rate_limit.requests` is a whole number from 1 on"),
+    ("rate_limit", {"requests": 1, "period": 0}, "`rate_limit.period` is more than 0 seconds"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "sentence"), NO_SETTINGS)
+def test_settings_that_are_none(key: str, value: object, sentence: str) -> None:
+    """Seen when the document is loaded where they are written, else when the request is made."""
+    with pytest.raises(DocumentError) as caught:
+        sent(f"endpoint: http://h/\n{key}: {json.dumps(value)}")
+    (mistake,) = caught.value.mistakes
+    assert mistake.sentence.startswith(sentence)
+    assert mistake.mark is not None and mistake.mark.number == 4
+    error = refusal(f"endpoint: http://h/\n{key}: '${{input.v}}'", v=value)
+    assert error.sentence.startswith(sentence)
+
+
+def test_a_mistake_of_the_component_is_said_once() -> None:
+    yaml = "component:\n  type: http-client\n  base_url: http://h\n  rate_limit: 5\n  actions: [{id: a, path: /}, {id: b, path: /}]\n"
+    with pytest.raises(DocumentError) as caught:
+        composemagic.load(f"{yaml}workflow: {{job: {{action: a}}}}\n")
+    (mistake,) = caught.value.mistakes
+    assert (
+        mistake.sentence.startswith("`rate_limit` is a text") and mistake.mark is not None and mistake.mark.number == 4
+    )
+
+
+UNKNOWN = [
+    ("timeout: {write: 1}", "unknown key `write` in an http-client"),
+    ("timeout: {frist: 1}", "did you mean `first`?"),
+    ("rate_limit: {requests: 1, per: s}", "did you mean `period`?"),
+    ("rate_limit: {period: 1}", "needs `requests`"),
+    ("max_retrys: 1", "did you mean `max_retries`?"),
+    ("retries: 1", "unknown key `retries`"),
+    ("method: PSOT", "unknown method `PSOT`; did you mean `POST`?"),
+    ("completion: {type: polling, path: /x}", "`path` needs the component's `base_url`"),
+    ("completion: {type: poling, endpoint: 'http://h/'}", "did you mean `polling`?"),
+    ("completion: {endpoint: 'http://h/'}", "needs `type`"),
+    ("completion: {type: polling, endpoint: 'http://h/', sucess_when: x}", "did you mean `success_when`?"),
+    (
+        "completion: {type: polling, endpoint: 'http://h/', wait_for: x}",
+        "a completion of `type: polling` has no `wait_for`",
+    ),
+    ("completion: {type: polling, endpoint: 'http://h/', interval: often}", "`interval`: a duration is seconds"),
+    ("completion: {type: polling, endpoint: 'http://h/', status: '${result.s}'}", "`status` needs `success_when`"),
+    ("completion: {type: polling, endpoint: 'http://h/', method: GTE}", "unknown method `GTE`; did you mean `GET`?"),
+    (
+        "completion: {type: polling, endpoint: 'http://h/${rsponse.id}'}",
+        "unknown source `rsponse`; did you mean `response`?",
+    ),
+    ("completion: {type: polling}", "a polling completion needs `endpoint`"),
+    ("completion: {type: callback}", "a callback needs `wait_for`"),
+    ("completion: {type: callback, wait_for: x, interval: 1}", "a completion of `type: callback` has no `interval`"),
+    ("output: '${result.x}'", "`result` is what a `completion` gives; without one, write `response`"),
+    ("params: {x: '${response.id}'}", "`response`"),
+]
+
+
+@pytest.mark.parametrize(("yaml", "words"), UNKNOWN)
+def test_mistakes_have_a_place(yaml: str, words: str) -> None:
+    with pytest.raises(DocumentError) as caught:
+        composemagic.load(f"component:\n  type: http-client\n  endpoint: http://h/x\n  {yaml}\n")
+    mistake = next(one for one in caught.value.mistakes if words in one.sentence)
+    assert mistake.mark is not None and mistake.mark.number == 4
 
 
 # -- answers -------------------------------------------------------------------------------------------------------------
@@ -478,7 +551,7 @@ PROBLEMS = [
 def test_answers_that_are_problems(status: int, kind: str, body: Any, error: str, sentence: str) -> None:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     net = Net(httpx.Response(status, headers={"content-type": kind}, content=content))
-    run = run_action("endpoint: http://h/x?secret=1", net)
+    run = run_action("endpoint: http://h/x?secret=1\nmax_retries: 0", net)
     assert run.error is not None
     assert (run.error.kind, run.error.sentence) == (error, sentence)
 

@@ -189,7 +189,7 @@ def test_a_whole_answer_is_read(media_type: str, mark: bytes) -> None:
     [
         ("application/json", b'{"error":{"message":"boom","type":"api_error"}}', RESPONSES, "server", "boom"),
         ("application/json", b'{"error":{"message":"boom"}}', None, "server", "h sent an error: boom"),
-        ("application/json", b'{"error": 7}', None, "server", "h sent an error: no words"),
+        ("application/json", b'{"error": 7}', None, "server", "h sent an error without words"),
         (
             "application/json",
             b'{"object":"response","status":"failed","error":{"message":"b"}}',

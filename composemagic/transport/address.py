@@ -2,19 +2,21 @@
 
 Values are percent-encoded (RFC 3986), so that only a `?`, `#`, `/` or `@` that the author wrote has its meaning. Link-local
 addresses and the metadata services of clouds, which give keys to whoever asks, are refused in every spelling that `inet_aton`
-reads. This looks at the address as it is written: a name whose DNS record points at such an address is not seen here.
+reads, and again after a name was resolved.
 """
 
 from __future__ import annotations
 
 import re
 import socket
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import quote
 
 from composemagic.errors import RunError
+from composemagic.words import say
 
-__all__ = ["check_host", "is_loopback", "shown", "spell_in_address", "spell_in_path"]
+__all__ = ["allowed", "check_host", "is_loopback", "shown", "spell_in_address", "spell_in_path"]
 
 _AUTHORITY = re.compile(r"[^/?#]*://[^/?#]*")
 _METADATA_NAMES = frozenset({"metadata", "metadata.google.internal", "metadata.goog", "instance-data"})
@@ -54,15 +56,33 @@ def spell_in_address(value: str, before: str) -> str:
 def _refuse_dots(value: str) -> None:
     """`..` means the folder above in every spelling, `%2E%2E` too: encoding it would not help."""
     if any(segment in (".", "..") for segment in value.split("/")):
-        raise RunError("request", "a value of `.` or `..` cannot stand in a path")
+        raise RunError("request", say("a value of `.` or `..` cannot stand in a path"))
 
 
 def check_host(host: str) -> None:
     """Raise RunError for a host that is never asked."""
     name = host.strip("[]").rstrip(".").lower()
     address = _ip(name)
-    if name in _METADATA_NAMES or (address is not None and any(address in network for network in _REFUSED)):
-        raise RunError("address", f"{host} is link-local or a cloud's metadata service, which composemagic never asks")
+    if name in _METADATA_NAMES or (address is not None and _is_refused(address)):
+        raise _never_asked(host)
+
+
+def allowed(host: str, addresses: Sequence[str]) -> list[str]:
+    """Those of a host's addresses that may be connected to. Raises RunError where there are only others."""
+    found = [one for one in addresses if (address := _ip(one.partition("%")[0])) is None or not _is_refused(address)]
+    if addresses and not found:
+        raise _never_asked(host)
+    return found
+
+
+def _is_refused(address: IPv4Address | IPv6Address) -> bool:
+    return any(address in network for network in _REFUSED)
+
+
+def _never_asked(host: str) -> RunError:
+    return RunError(
+        "address", say("{host} is link-local or a cloud's metadata service, which composemagic never asks", host=host)
+    )
 
 
 def is_loopback(host: str) -> bool:

@@ -1,66 +1,80 @@
 """HTTP for components: one request out, one response in, every failure a RunError with a sentence.
 
-The one place that imports httpx. Time limits: connect 5 s, first byte and between bytes 60 s, total 600 s on the loop's
-monotonic clock; a read limit alone would never end a drip of bytes.
+Time limits: connect 5 s, first byte and between bytes 60 s, total 600 s on the loop's monotonic clock; a read limit alone would
+never end a drip of bytes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any
 
 import httpx
 
 from composemagic.errors import RunError
 from composemagic.transport import address
-from composemagic.transport.providers import error_message, page_words
+from composemagic.transport.failures import NETWORK_ERRORS, failure, redirect, status_error
+from composemagic.transport.inflow import Inflow, inflated
+from composemagic.transport.network import Network
+from composemagic.words import say
 
-__all__ = ["BODY_LIMIT", "Request", "Response", "Timeouts", "new_client", "send"]
+__all__ = ["BODY_LIMIT", "Content", "Request", "Response", "Timeouts", "ask", "new_client", "send"]
 
 BODY_LIMIT = 32 * 2**20
 _ERROR_BODY_LIMIT = 64 * 2**10
-_READ_AHEAD = 2**17
-_ONE_BY_ONE = 4
+_MOST_REDIRECTS = 5
 _HEADERS = {
     "accept": "*/*",
-    "accept-encoding": "gzip, deflate",  # what httpx can always undo
+    "accept-encoding": "gzip, deflate",  # what inflow.py can undo
     "connection": "keep-alive",
     "user-agent": "composemagic",
 }
-_POOL = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=30.0)
+
+Content = bytes | Callable[[], AsyncIterator[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds until the connection stands, until the next byte, and until the whole answer is there."""
+    """Seconds until the connection stands, until the answer's first byte and each next one, and until all of it is there.
+
+    `first` None is as long as `read`. Each attempt and each redirect begins anew, but for `total` in one attempt.
+    """
 
     connect: float = 5.0
     read: float = 60.0
     total: float = 600.0
+    first: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What goes out. `key_variables` are the environment variables its headers were made from, for a 401's sentence."""
+    """What goes out. `key_variables` are the environment variables its headers were made from, for a 401's sentence.
+
+    `offers_tools`: a model may ask for one instead of answering. `content` is the body, or a function that gives it as pieces, from the start each time it is called.
+    """
 
     method: str
     url: str
     headers: Mapping[str, str] = field(repr=False)  # keys
-    content: bytes | None = None
+    content: Content | None = field(default=None, repr=False)
     model: str | None = None
     key_variables: tuple[str, ...] = ()
+    offers_tools: bool = False
 
     @property
     def host(self) -> str:
         """The host, with the port where the URL names one."""
         return re.sub(r"^\w+://(?:[^/@]*@)?([^/?#]*).*$", r"\1", self.url, flags=re.DOTALL)
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of the body; None where it is a stream."""
+        return len(self.content or b"") if isinstance(self.content, bytes | None) else None
 
     def redacted(self, text: str) -> str:
         """Text from outside without the keys that the headers carry, which servers like to repeat."""
@@ -74,68 +88,125 @@ def _is_key(header: str) -> bool:
     return re.search("auth|key|token|secret|cookie|password|credential", header, re.IGNORECASE) is not None
 
 
-def new_client() -> httpx.AsyncClient:
-    """A client to be shared by all runs of one loop: making one costs about 18 ms of TLS set-up."""
-    return httpx.AsyncClient(limits=_POOL)
-
-
-Way = httpx.AsyncClient | httpx.AsyncBaseTransport
+def new_client() -> Network:
+    """The way to the network, to be shared by all runs of one loop: connections are kept, the TLS context is made once."""
+    return Network()
 
 
 @asynccontextmanager
-async def send(way: Way, request: Request, timeouts: Timeouts) -> AsyncIterator[Response]:
-    """Send a request and give its response, whose status is below 300. Raises RunError; the connection ends with the block.
-
-    The way is our own client, or a transport of the user's, which stays theirs to close. No redirect is followed, which
-    could carry a key to another host, and no cookie is kept from one run to the next.
-    """
-    deadline = asyncio.get_running_loop().time() + timeouts.total
-    limits = httpx.Timeout(timeouts.read, connect=timeouts.connect, pool=None)
-    outgoing = _outgoing(request, limits)
-    # the transport itself and not `client.send`: no cookies, no redirects, no log of addresses, and a shorter way to the
-    # first byte. httpx tells nowhere else which transport of a client (a proxy) serves an address.
-    transport = way._transport_for_url(outgoing.url) if isinstance(way, httpx.AsyncClient) else way
+async def send(way: httpx.AsyncBaseTransport, request: Request, timeouts: Timeouts) -> AsyncIterator[Response]:
+    """What `ask` gives, for the length of a block."""
+    response = await ask(way, request, timeouts)
     try:
-        async with asyncio.timeout_at(deadline):
-            raw = await transport.handle_async_request(outgoing)
-    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError, UnicodeError) as error:
-        raise _failure(error, request, timeouts, begun=False) from None
-    response = Response(raw, request, timeouts, deadline)
-    try:
-        if raw.status_code >= 300:
-            raise await _status_error(response)
         yield response
     finally:
         await response.aclose()
 
 
-def _outgoing(request: Request, limits: httpx.Timeout) -> httpx.Request:
+async def ask(way: httpx.AsyncBaseTransport, request: Request, timeouts: Timeouts) -> Response:
+    """Send a request and give its response, whose status is below 300 and which the caller closes.
+
+    The way is our own network, or a transport of the user's, which stays theirs to close. Redirects are followed where they
+    keep method and body (307, 308) and lead to the same origin: elsewhere they could carry a key to another host. No cookie
+    is kept from one run to the next, and httpx's log of addresses is not written.
+    Raises RequestError for what the network or the server did, RunError for what cannot be sent.
+    """
+    deadline = asyncio.get_running_loop().time() + timeouts.total
+    seen = {request.url}
+    while True:
+        response = await _asked(way, request, timeouts, deadline)
+        if response.status < 300:
+            return response
+        try:
+            if response.status >= 400:
+                failed = await status_error(response, request)
+                await response.hang_up()
+                raise failed
+            request = _redirected(request, response)
+            if request.url in seen or len(seen) > _MOST_REDIRECTS:
+                raise redirect(response.status, request, again_and_again=True)
+            seen.add(request.url)
+        finally:
+            await response.aclose()
+
+
+async def _asked(way: httpx.AsyncBaseTransport, request: Request, timeouts: Timeouts, deadline: float) -> Response:
+    patience = timeouts.read if timeouts.first is None else timeouts.first
+    limits: dict[str, float | None] = {
+        "connect": timeouts.connect,
+        "read": patience,
+        "write": timeouts.read,
+        "pool": None,
+    }
+    outgoing = _outgoing(request, limits)
+    try:
+        async with asyncio.timeout_at(deadline):
+            raw = await way.handle_async_request(outgoing)
+    except NETWORK_ERRORS as error:
+        raise failure(error, request, timeouts, begun=False) from None
+    limits["read"] = None  # from here on the inflow holds the watch
+    return Response(raw, request, timeouts, deadline)
+
+
+def _redirected(request: Request, response: Response) -> Request:
+    """The request at the address a redirect names. Raises RequestError for a redirect that is not followed."""
+    place = response.header("location")
+    if response.status not in (307, 308) or not place:
+        raise redirect(response.status, request)
+    try:
+        here, there = httpx.URL(request.url), httpx.URL(request.url).join(place)
+    except (httpx.InvalidURL, ValueError):
+        raise redirect(response.status, request) from None
+    if _origin(here) != _origin(there) or there.userinfo:
+        raise redirect(response.status, request)
+    return replace(request, url=str(there))
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int]:
+    return url.scheme, url.host, url.port or {"http": 80, "https": 443}.get(url.scheme, 0)
+
+
+def _outgoing(request: Request, limits: dict[str, float | None]) -> httpx.Request:
     own = {name.lower() for name in request.headers}
+    url = _url(request.url)
     headers = [item for item in _HEADERS.items() if item[0] not in own] + [*request.headers.items()]
+    if url.scheme == "http" and not address.is_loopback(url.host):
+        # who listens in between could put an answer behind an answer, for the next request to find
+        headers = [("connection", "close") if name == "connection" else (name, value) for name, value in headers]
+    content = request.content
     try:
         return httpx.Request(
             request.method,
-            _url(request.url),
+            url,
             headers=headers,
-            content=request.content,
-            extensions={"timeout": limits.as_dict()},
+            content=content() if callable(content) else content,
+            extensions={"timeout": limits},
         )
     except (httpx.InvalidURL, ValueError, TypeError) as error:
-        raise RunError("url", f"`{address.shown(request.url)}` is no URL: {error}") from None
+        raise _no_url(request.url, error) from None
 
 
 @lru_cache(maxsize=64)  # a workflow asks the same few addresses again and again
 def _url(text: str) -> httpx.URL:
     """The parsed address. Raises RunError for one that is never asked."""
-    url = httpx.URL(text)
+    try:
+        url = httpx.URL(text)
+    except (httpx.InvalidURL, ValueError, TypeError) as error:
+        raise _no_url(text, error) from None
     if url.scheme not in ("http", "https") or not url.host:
-        raise RunError("url", f"`{address.shown(text)}` is no http:// or https:// address")
+        raise RunError("url", say("`{url}` is no http:// or https:// address", url=address.shown(text)))
     if url.userinfo:
-        raise RunError("url", f"the address of {url.host} has a user or a password in it; send them in a header")
+        raise RunError(
+            "url", say("the address of {host} has a user or a password in it; send them in a header", host=url.host)
+        )
     if not 0 < (url.port or 80) < 65536:
-        raise RunError("url", f"`{address.shown(text)}` has a port that does not exist")
+        raise RunError("url", say("`{url}` has a port that does not exist", url=address.shown(text)))
     address.check_host(url.host)
     return url
+
+
+def _no_url(url: str, error: Exception) -> RunError:
+    return RunError("url", say("`{url}` is no URL: {reason}", url=address.shown(url), reason=error))
 
 
 class Response:
@@ -146,7 +217,7 @@ class Response:
         self._request = request
         self._timeouts = timeouts
         self._deadline = deadline
-        self._inflow: _Inflow | None = None
+        self._inflow: Inflow | None = None
         self.status = raw.status_code
 
     @property
@@ -164,14 +235,29 @@ class Response:
         value: str | None = self._raw.headers.get(name)
         return value
 
+    def headers(self) -> list[tuple[str, str]]:
+        """All headers, as often as they came."""
+        return list(self._raw.headers.multi_items())
+
     async def reads(self) -> AsyncIterator[bytes]:
         """The body, decompressed: each time all that has arrived since. Raises RunError."""
-        self._inflow = inflow = self._inflow or _Inflow(_pieces(self._raw), self._deadline)
+        if self._inflow is None:
+            patience = self._timeouts.read if self._timeouts.first is None else self._timeouts.first
+            self._inflow = Inflow(self._pieces(), self._deadline, patience, self._timeouts.read)
+        inflow = self._inflow
         try:
             while data := await inflow.take():
                 yield data
-        except (httpx.HTTPError, httpx.StreamError, TimeoutError, OSError) as error:
-            raise _failure(error, self._request, self._timeouts, begun=True) from None
+        except NETWORK_ERRORS as error:
+            raise failure(error, self._request, self._timeouts, begun=True) from None
+
+    def _pieces(self) -> AsyncIterator[bytes]:
+        """The body's pieces, decompressed."""
+        raw = self._raw
+        if not isinstance(raw.stream, httpx.AsyncByteStream):
+            return raw.aiter_bytes()
+        encoding = raw.headers.get("content-encoding")
+        return inflated(aiter(raw.stream), encoding, self._request.host) if encoding else aiter(raw.stream)
 
     async def drain(self, seconds: float) -> None:
         """Read what little is left, so that the connection can be used again; after `seconds` it is given up instead."""
@@ -189,7 +275,12 @@ class Response:
             size += len(data)
             if size > limit:
                 raise RunError(
-                    "too_large", f"{self._request.host} sent more than {limit // 2**20} MiB; the run was ended"
+                    "too_large",
+                    say(
+                        "{host} sent more than {limit} MiB; the run was ended",
+                        host=self._request.host,
+                        limit=limit // 2**20,
+                    ),
                 )
         return b"".join(parts)
 
@@ -203,6 +294,12 @@ class Response:
                     break
         return found[:_ERROR_BODY_LIMIT]
 
+    async def hang_up(self) -> None:
+        """End the connection also where it could be used again: a server that has enough to do gets it back."""
+        stream = self._raw.extensions.get("network_stream")
+        if stream is not None:
+            await stream.aclose()
+
     async def aclose(self) -> None:
         """End the connection, or give it back where the body was read to its end."""
         try:
@@ -210,208 +307,3 @@ class Response:
                 await self._inflow.aclose()
         finally:  # also where a second cancellation comes meanwhile
             await self._raw.aclose()
-
-
-def _pieces(raw: httpx.Response) -> AsyncIterator[bytes]:
-    """The body's pieces, decompressed; where there is nothing to decompress, without the layers that would do it."""
-    if "content-encoding" in raw.headers or not isinstance(raw.stream, httpx.AsyncByteStream):
-        return raw.aiter_bytes()
-    return aiter(raw.stream)
-
-
-class _Inflow:
-    """Gives a body's bytes: the first pieces one by one, then at each call all that has arrived since.
-
-    httpx gives every HTTP chunk by itself, which for a model's stream is every event, and handing each through all floors
-    costs as much as fetching it. So a task of its own reads on while the last read is being worked on. The first pieces do
-    without it: they are what the user waits for.
-    """
-
-    def __init__(self, source: AsyncIterator[bytes], deadline: float) -> None:
-        self._source = source
-        self._deadline = deadline
-        self._ones = _ONE_BY_ONE
-        self._pieces: list[bytes] = []
-        self._size = 0
-        self._ended = False
-        self._failure: Exception | None = None
-        self._arrived = asyncio.Event()
-        self._room = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-
-    async def take(self) -> bytes:
-        """Bytes, waiting for the first one; empty at the end. Raises what reading raised, TimeoutError at the deadline."""
-        while self._ones:
-            self._ones -= 1
-            async with asyncio.timeout_at(self._deadline):
-                data = await anext(self._source, None)
-            if data is None:
-                self._ones, self._ended = 0, True
-            elif data:
-                return data
-        if self._task is None and not self._ended:
-            self._start()
-        while not self._pieces:
-            if self._failure is not None:
-                raise self._failure
-            if self._ended:
-                return b""
-            self._arrived.clear()
-            await self._arrived.wait()
-        data = b"".join(self._pieces)
-        self._pieces.clear()
-        self._size = 0
-        self._room.set()
-        return data
-
-    def _start(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._task = loop.create_task(self._read())
-        self._timer = loop.call_at(self._deadline, self._too_late)
-
-    async def aclose(self) -> None:
-        """Stop reading."""
-        if self._task is not None and self._timer is not None:
-            self._timer.cancel()
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-
-    async def _read(self) -> None:
-        try:
-            async for data in self._source:
-                if data:
-                    self._pieces.append(data)
-                    self._size += len(data)
-                    self._arrived.set()
-                if self._size > _READ_AHEAD:
-                    self._room.clear()
-                    await self._room.wait()
-        except Exception as error:
-            self._failure = error
-        finally:
-            self._ended = True
-            self._arrived.set()
-
-    def _too_late(self) -> None:
-        self._failure = TimeoutError()
-        if self._task is not None:
-            self._task.cancel()
-
-
-# -- failures ------------------------------------------------------------------------------------------------------------
-
-
-def _failure(error: Exception, request: Request, timeouts: Timeouts, *, begun: bool) -> RunError:
-    """What the network did, as a sentence: httpx's own texts are often empty."""
-    host = request.host
-    match error:
-        case httpx.ConnectTimeout() | httpx.PoolTimeout():
-            return RunError("timeout_connect", f"{host} did not accept a connection within {timeouts.connect:g} s")
-        case httpx.ReadTimeout() if begun:
-            return RunError("timeout_read", f"No data from {host} for {timeouts.read:g} s (timeout.read)")
-        case httpx.ReadTimeout() | httpx.WriteTimeout():
-            return RunError("timeout_read", f"No answer from {host} in {timeouts.read:g} s (timeout.read)")
-        case TimeoutError():
-            return RunError("timeout_total", f"Longer than {timeouts.total:g} s (timeout.total)")
-        case httpx.UnsupportedProtocol():
-            return RunError("url", f"`{address.shown(request.url)}` is no http:// or https:// address")
-        case httpx.ConnectError():
-            return _no_connection(str(error), request)
-        case httpx.ProxyError():
-            return RunError("connect", f"The proxy on the way to {host} refused the request; is its address right?")
-        case UnicodeError():
-            return RunError("dns", f"Cannot find the host {host.partition(':')[0]}; it is no name that could exist")
-        case httpx.DecodingError():
-            return RunError("decode", f"{host} sent a body that cannot be decompressed")
-        case httpx.LocalProtocolError():
-            # its text repeats the header's value, which may be a key
-            return RunError("request", "a header has characters that cannot be sent, such as a line break in a key")
-        case httpx.RemoteProtocolError() if "illegal" in str(error) or "Receive buffer" in str(error):
-            return RunError("protocol", f"{host} does not speak HTTP")
-    if begun:
-        return RunError("connection_lost", f"The connection to {host} was lost before the answer was complete")
-    size = len(request.content or b"") / 2**20
-    hint = f"; is the request of {size:.0f} MiB too large for it?" if size > 1 else ""
-    return RunError("connection_lost", f"{host} closed the connection without an answer{hint}")
-
-
-def _no_connection(reason: str, request: Request) -> RunError:
-    host = request.host
-    low = reason.lower()
-    if "ssl" in low or "certificate" in low or "tls" in low:
-        return _no_tls(reason, request)
-    if "name" in low or "nodename" in low or "getaddrinfo" in low or "address associated" in low:
-        return RunError("dns", f"Cannot find the host {host.partition(':')[0]}; is the name right, is the network up?")
-    hint = "is the server started, is the port right?" if address.is_loopback(host) else "is the address right?"
-    return RunError("connect", f"Nothing listens at {host}; {hint}")
-
-
-def _no_tls(reason: str, request: Request) -> RunError:
-    if "wrong_version_number" in reason.lower() or "wrong version number" in reason.lower():
-        return RunError("tls", f"{request.host} does not speak TLS; did you mean http://{request.host} ?")
-    found = re.search(r"certificate verify failed: ([^(]*)", reason)
-    why = found[1].strip() if found else reason.rpartition("] ")[2].partition(" (")[0]
-    return RunError("tls", f"{request.host} cannot be trusted: {why or 'the TLS handshake failed'}")
-
-
-_KINDS = {
-    401: "auth",
-    403: "auth",
-    404: "not_found",
-    408: "timeout",
-    409: "conflict",
-    413: "too_large",
-    429: "rate_limit",
-}
-_KINDS |= {503: "overloaded", 529: "overloaded"}
-
-
-async def _status_error(response: Response) -> RunError:
-    """The sentence for an answer that is no success, with the provider's own words."""
-    status, request = response.status, response._request
-    if status < 400:
-        return RunError(
-            "redirect", f"{request.host} wants to redirect ({status}); write the final address into the YAML"
-        )
-    words = " ".join(request.redacted(_words(await response.start_of_body(), response.media_type)).split())[:300]
-    kind = _KINDS.get(status, "server" if status >= 500 else "bad_request")
-    return RunError(kind, _status_sentence(status, request, response) + (f": {words}" if words else ""))
-
-
-def _status_sentence(status: int, request: Request, response: Response) -> str:
-    host = request.host
-    match status:
-        case 401 if request.key_variables:
-            names = " and ".join(f"${name}" for name in request.key_variables)
-            return f"{host} rejected the key from {names} (401)"
-        case 401:
-            return f"{host} wants a key (401)"
-        case 403:
-            return f"{host} does not allow this (403)"
-        case 404:
-            model = f" or the model {request.model}" if request.model else ""
-            return f"{address.shown(request.url)}{model} was not found (404)"
-        case 413:
-            return f"The request of {len(request.content or b'')} bytes is too large for {host} (413)"
-        case 429:
-            again = response.header("retry-after")
-            return f"Rate limited by {host} (429)" + (f"; it says: again in {again} s" if again else "")
-        case 503 | 529:
-            return f"{host} is overloaded ({status})"
-    return f"{host} answered with status {status}"
-
-
-def _words(body: bytes, media_type: str) -> str:
-    """The provider's words in an error body."""
-    text = body.decode("utf-8", "replace")
-    if "html" in media_type:
-        return page_words(text)
-    return error_message(_json(text)) or ""
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text[:300]

@@ -16,12 +16,13 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from composemagic.errors import RunError
 from composemagic.text import clean
+from composemagic.words import say
 
 __all__ = [
     "DIALECTS",
@@ -69,21 +70,30 @@ KINDS = {
     "timeout_error": "timeout",
 }
 
-_CUT = "the answer was cut at max_tokens; raise it for more"
-_FILTERED = "the provider's content filter ended the answer"
-_TOOL = "the model asked for a tool instead of answering; composemagic runs none"
+
+def _filtered() -> str:
+    return say("the provider's content filter ended the answer")
+
+
+def _asked_for_a_tool() -> str:
+    return say("the model asked for a tool instead of answering; composemagic runs none")
+
+
+def _cut_at(setting: str) -> Callable[[], str]:
+    return lambda: say("the answer was cut at {setting}; raise it for more", setting=setting)
+
 
 # What a user should know of the reasons for which an answer ends; the others are the usual end.
-NOTES = {
-    "length": _CUT,
-    "max_tokens": _CUT,
-    "max_output_tokens": _CUT.replace("max_tokens", "max_output_tokens"),
-    "model_context_window_exceeded": "the answer was cut where the model's context window was full",
-    "content_filter": _FILTERED,
-    "refusal": "the model refused to answer",
-    "function_call": _TOOL,
-    "tool_calls": _TOOL,
-    "tool_use": _TOOL,
+NOTES: Mapping[str, Callable[[], str]] = {
+    "length": _cut_at("max_tokens"),
+    "max_tokens": _cut_at("max_tokens"),
+    "max_output_tokens": _cut_at("max_output_tokens"),
+    "model_context_window_exceeded": lambda: say("the answer was cut where the model's context window was full"),
+    "content_filter": _filtered,
+    "refusal": lambda: say("the model refused to answer"),
+    "function_call": _asked_for_a_tool,
+    "tool_calls": _asked_for_a_tool,
+    "tool_use": _asked_for_a_tool,
 }
 
 # A non-empty `error` beside one of these is part of an answer, not an error message.
@@ -100,7 +110,7 @@ class ProviderError(RunError):
     def __init__(self, kind: str, message: str, *, index: int = 0) -> None:
         self.message = message
         self.index = index
-        super().__init__(kind, f"The provider sent an error: {message}")
+        super().__init__(kind, say("The provider sent an error: {words}", words=message))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +134,14 @@ class Watch:
     """What a stream of chunks says about itself.
 
     `finish_reason`, `usage` and `model` are the provider's own words, None until it has said them.
-    Without a dialect every stream counts as finished; errors are recognised all the same.
+    Without a dialect every stream counts as finished; errors are recognised all the same. `offers_tools`: the request did.
     """
 
-    __slots__ = ("_note", "dialect", "finish_reason", "finished", "model", "usage")
+    __slots__ = ("_note", "dialect", "finish_reason", "finished", "model", "offers_tools", "usage")
 
-    def __init__(self, dialect: Dialect | None) -> None:
+    def __init__(self, dialect: Dialect | None, *, offers_tools: bool = False) -> None:
         self.dialect = dialect
+        self.offers_tools = offers_tools
         self.finished = dialect is None
         self.finish_reason: str | None = None
         self.usage: dict[str, Any] | None = None
@@ -156,7 +167,10 @@ class Watch:
     @property
     def note(self) -> str | None:
         """A sentence for the user, where the answer ended for another reason than that all was said."""
-        return NOTES.get(self.finish_reason or "")
+        note = NOTES.get(self.finish_reason or "")
+        if note is _asked_for_a_tool and self.offers_tools:
+            return None  # who offers tools knows what to do with the answer
+        return None if note is None else note()
 
     def done(self) -> None:
         """The stream said `[DONE]`."""
@@ -238,7 +252,7 @@ def _shown(body: object) -> str:
     try:
         return clean(json.dumps(body, ensure_ascii=False)[:200])
     except (RecursionError, ValueError):  # nested as deep as the parser allowed, but not the writer
-        return "an error without words"
+        return say("an error without words")
 
 
 def _kind(body: object) -> str:

@@ -15,6 +15,7 @@ from composemagic.errors import RunError
 from composemagic.transport.http import Request
 from composemagic.transport.providers import ProviderError, Watch
 from composemagic.transport.sse import EventTooLarge, LineReader, Message, SSEParser
+from composemagic.words import say
 
 __all__ = ["FORMATS", "LINES", "UNNAMED", "Incoming", "Reading", "is_stream"]
 
@@ -106,10 +107,14 @@ class Reading:
         host, media_type = self._request.host, self._response.media_type
         if self._format == "json-lines" and media_type == EVENTS:
             raise RunError(
-                "content_type", f"{host} sent an event stream, not lines of JSON: write `stream_format: json`"
+                "content_type",
+                say("{host} sent an event stream, not lines of JSON: write `stream_format: json`", host=host),
             )
         if self._format == "server-sent-events" and self._lines_only:
-            raise RunError("content_type", f"{host} sent lines of JSON, not events: write `stream_format: json-lines`")
+            raise RunError(
+                "content_type",
+                say("{host} sent lines of JSON, not events: write `stream_format: json-lines`", host=host),
+            )
 
     async def _events(self) -> AsyncGenerator[list[Any], None]:
         parser = SSEParser()
@@ -129,7 +134,8 @@ class Reading:
                 return
         if not found and self._watch.dialect is None and start.lstrip().startswith(b"{"):
             raise RunError(
-                "content_type", f"{self._request.host} sent JSON, not events: write `stream_format: json-lines`"
+                "content_type",
+                say("{host} sent JSON, not events: write `stream_format: json-lines`", host=self._request.host),
             )
 
     async def _lines(self) -> AsyncGenerator[list[Any], None]:
@@ -181,10 +187,11 @@ class Reading:
     def _malformed(self, text: str) -> RunError:
         shown = self._request.redacted(text)[:_SHOWN]
         if not self._lines_only:
-            return RunError("invalid_json", f"invalid JSON in an event: `{shown}`")
+            return RunError("invalid_json", say("invalid JSON in an event: `{text}`", text=shown))
         if text.startswith(_EVENT_FIELDS):
-            return RunError("content_type", "this is an event stream, not lines of JSON: write `stream_format: json`")
-        return RunError("invalid_json", f"invalid JSON in a line: `{shown}`")
+            sentence = say("this is an event stream, not lines of JSON: write `stream_format: json`")
+            return RunError("content_type", sentence)
+        return RunError("invalid_json", say("invalid JSON in a line: `{text}`", text=shown))
 
     def _told(self, words: str) -> RunError:
         """What an `event: error` or an `error:` field says, to be raised after the chunks before it."""
@@ -206,8 +213,8 @@ class Reading:
         if self._watch.dialect is None or self._watch.finished:
             return
         if self._empty:
-            raise RunError("empty", "the answer is empty: the stream ended before anything came")
-        raise RunError("truncated", "the stream ended without a finish mark; the answer may be incomplete")
+            raise RunError("empty", say("the answer is empty: the stream ended before anything came"))
+        raise RunError("truncated", say("the stream ended without a finish mark; the answer may be incomplete"))
 
 
 def _value(text: str) -> Any:

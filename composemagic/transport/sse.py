@@ -12,6 +12,7 @@ from functools import partial
 from typing import NamedTuple, cast
 
 from composemagic.errors import RunError
+from composemagic.words import say
 
 __all__ = ["EventTooLarge", "LineReader", "Message", "SSEParser"]
 
@@ -41,8 +42,10 @@ class EventTooLarge(RunError):  # noqa: N818 - named for what happened, as its k
         self.limit = limit
         self.messages = list(messages)
         self.lines = list(lines)
-        what = f"{limit / 2**20:g} MiB" if limit >= 2**20 else f"{limit} bytes"
-        super().__init__("too_large", f"The server sent an event longer than {what}; the stream was stopped there")
+        what = f"{limit / 2**20:g} MiB" if limit >= 2**20 else say("{count} bytes", count=limit)
+        super().__init__(
+            "too_large", say("The server sent an event longer than {limit}; the stream was stopped there", limit=what)
+        )
 
 
 class SSEParser:

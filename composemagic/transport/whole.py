@@ -9,6 +9,7 @@ from composemagic.errors import RunError
 from composemagic.transport.http import Request
 from composemagic.transport.providers import Dialect, Watch, error_message, page_words, text_of
 from composemagic.transport.reading import UNNAMED
+from composemagic.words import say
 
 __all__ = ["Head", "read_chunk", "read_value"]
 
@@ -30,10 +31,13 @@ class Head(Protocol):
 def read_value(body: bytes, head: Head, request: Request, watch: Watch) -> Any:
     """The value of a body by its media type: JSON, text, bytes, or None for nothing; `watch` has seen it.
 
-    Raises ProviderError where a known provider sent an error, RunError of kind `invalid_json` for broken JSON.
+    Raises ProviderError where a known provider sent an error, RunError of kind `invalid_json` for broken JSON, `empty` for
+    nothing where a provider's answer was asked for.
     """
     value = _decoded(body, head, request, watch.dialect)
     if watch.dialect is not None:
+        if value is None:
+            raise _empty(request)
         watch.see([value])
     return value
 
@@ -48,19 +52,24 @@ def read_chunk(body: bytes, head: Head, request: Request, watch: Watch) -> Any:
         raise _no_stream(value, head, request)
     if watch.dialect is None:
         if isinstance(value, dict) and value.get("error"):
-            raise RunError(
-                "server", f"{request.host} sent an error: {request.redacted(error_message(value) or 'no words')}"
-            )
+            raise RunError("server", _error_sentence(error_message(value), request))
         return value
     if isinstance(value, dict) and not watch.finished and not text_of(watch.dialect, value):
-        raise RunError("empty", f"{request.host} sent an answer without text: {request.redacted(str(value))[:80]}")
+        raise RunError(
+            "empty",
+            say(
+                "{host} sent an answer without text: {answer}",
+                host=request.host,
+                answer=request.redacted(str(value))[:80],
+            ),
+        )
     watch.finished = True  # it was valid JSON to its end: nothing has been cut off
     return _as_chunk(value, watch.dialect)
 
 
 def _decoded(body: bytes, head: Head, request: Request, dialect: Dialect | None) -> Any:
     kind = head.media_type
-    if head.status == 204 or (not body and not kind):
+    if not body and (head.status in (204, 205) or request.method == "HEAD" or not kind):
         return None
     # a known provider answers in JSON, also where it (or a proxy) forgot to say so
     unnamed = dialect is not None and kind in UNNAMED and body.lstrip().startswith((b"{", b"\xef\xbb\xbf{"))
@@ -68,7 +77,9 @@ def _decoded(body: bytes, head: Head, request: Request, dialect: Dialect | None)
         try:
             return json.loads(body)
         except (ValueError, RecursionError) as error:
-            raise RunError("invalid_json", f"{request.host} sent JSON that cannot be read ({error})") from None
+            raise RunError(
+                "invalid_json", say("{host} sent JSON that cannot be read ({reason})", host=request.host, reason=error)
+            ) from None
     if kind.startswith("text/"):
         try:
             return body.decode(head.encoding, "replace")
@@ -80,10 +91,24 @@ def _decoded(body: bytes, head: Head, request: Request, dialect: Dialect | None)
 def _no_stream(value: Any, head: Head, request: Request) -> RunError:
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value or "")
     if not text.strip():
-        return RunError("empty", f"{request.host} sent an empty answer")
+        return _empty(request)
     words = page_words(text) if head.media_type == "text/html" else " ".join(text.split())
-    kind = head.media_type or "no content type"
-    return RunError("content_type", f'{request.host} sent {kind}: "{request.redacted(words)[:_SHOWN]}"')
+    words = request.redacted(words)[:_SHOWN]
+    if not head.media_type:
+        return RunError("content_type", say('{host} sent no content type: "{words}"', host=request.host, words=words))
+    return RunError(
+        "content_type", say('{host} sent {type}: "{words}"', host=request.host, type=head.media_type, words=words)
+    )
+
+
+def _empty(request: Request) -> RunError:
+    return RunError("empty", say("{host} sent an empty answer", host=request.host))
+
+
+def _error_sentence(words: str | None, request: Request) -> str:
+    if words is None:
+        return say("{host} sent an error without words", host=request.host)
+    return say("{host} sent an error: {words}", host=request.host, words=request.redacted(words))
 
 
 def _as_chunk(value: Any, dialect: Dialect) -> Any:

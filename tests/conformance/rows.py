@@ -124,7 +124,8 @@ def revived(value: Any) -> Any:
     """A value of the table with its markers replaced by what they stand for."""
     match value:
         case {"$stream": chunks}:
-            return Stream(_one_by_one(chunks), fragmented=value.get("fragmented", True))
+            fragmented = value.get("fragmented", True)
+            return Stream(_one_by_one(chunks, drop_null=fragmented), fragmented=fragmented)
         case {"$bytes": text}:
             return base64.b64decode(text)
         case {"$float": text}:
@@ -136,9 +137,9 @@ def revived(value: Any) -> Any:
     return value
 
 
-async def _one_by_one(chunks: list[object]) -> AsyncIterator[list[object]]:
+async def _one_by_one(chunks: list[object], *, drop_null: bool) -> AsyncIterator[list[object]]:
     for chunk in chunks:
-        if chunk is not None:  # null chunks end where a stream begins, in the engine
+        if chunk is not None or not drop_null:  # null fragments end where a stream begins, in the engine
             yield [revived(chunk)]
 
 

@@ -1,53 +1,104 @@
-"""`workflow` rows of the language: a document run against the echo server."""
+"""`workflow` rows of the language: a document run against the echo server, through the same doors as every face."""
 
 from __future__ import annotations
 
 import threading
 
-from composemagic import Workflow
-from composemagic.engine.events import Delta, Event, RunFailed, RunFinished, RunStopped
+from composemagic import Workflow, allow
+from composemagic.engine.events import (
+    Delta,
+    Event,
+    Interrupted,
+    JobFailed,
+    JobFinished,
+    JobRouted,
+    JobStarted,
+    RunFailed,
+    RunFinished,
+    RunStopped,
+)
 from composemagic.engine.loop import private_loop
 from composemagic.engine.run import Run
 from tests.conformance.rows import LeftError, RefusedError, Row, load_row, written_value
 
-OTHER_FACES = {"http", "answers", "events", "start_components"}  # rows that drive more than one run to its end
+OTHER_FACES = {"http"}  # rows that drive the HTTP API
+SECONDS = 30
 
 
 def run(row: Row) -> object:
-    """A `workflow` row: run it against the echo server, and give its status and output."""
+    """A `workflow` row: run it against the echo server, and give its status and output, and what else the row tells of."""
     if needs := sorted(OTHER_FACES & row.keys()):
-        raise LeftError(f"{needs[0]}: another face, or another kind of job")
+        raise LeftError(f"{needs[0]}: another face")
     workflow = load_row(row, row.get("workflow"))
     assert workflow is not None
-    ended, chunks = run_to_the_end(workflow, row.get("input"))
+    undo = allow("hook", "shell")  # what a row may do it does here
+    try:
+        heard = Heard(workflow, row)
+    finally:
+        undo()
+    ended, streamed = heard.run, heard.run.is_stream
     if ended.error is not None:
-        raise RefusedError("stream" if chunks else "run", ended.error.sentence)
-    if chunks is None:
-        return {"status": "completed", "output": written_value(ended.output)}
-    stream = {"$stream": [written_value(chunk) for chunk in chunks]}
-    return {"status": "completed", "output": stream | ({"encoding": ended.encoding} if ended.encoding else {})}
+        raise RefusedError("stream" if heard.chunks else "run", ended.error.sentence)
+    output: object = written_value(ended.output)
+    if streamed:
+        output = {"$stream": heard.chunks} | ({"encoding": ended.encoding} if ended.encoding else {})
+    found: dict[str, object] = {"status": "completed", "output": output}
+    expected = row.get("expected", {})
+    if "interrupts" in expected:
+        keys = [sorted({key for point in stop for key in point}) for stop in expected["interrupts"]]
+        found["interrupts"] = [
+            [{key: getattr(point, key) for key in wanted} for point in stop.points]
+            for stop, wanted in zip(heard.stops, [*keys, *[["job_id", "phase"]] * len(heard.stops)], strict=False)
+        ]
+    if "events" in expected:
+        found["events"] = [told for event in ended.events if (told := told_of(event)) is not None]
+    return found
 
 
-def run_to_the_end(workflow: Workflow, value: object) -> tuple[Run, list[object] | None]:
-    """The run, and its chunks where it streamed.
+class Heard:
+    """A run of a row from its beginning to its end, its answers given; `chunks` one by one as they came.
 
     The loop is held back until somebody listens: a run joins the chunks nobody has heard yet.
     """
-    gate, ended, chunks = threading.Event(), threading.Event(), []
 
-    def listen(events: list[Event]) -> None:
-        chunks.extend(event.value for event in events if isinstance(event, Delta))
-        if isinstance(events[-1], RunFinished | RunFailed | RunStopped):
-            ended.set()
+    def __init__(self, workflow: Workflow, row: Row) -> None:
+        self.chunks: list[object] = []
+        self.stops: list[Interrupted] = []
+        self.answers = list(row.get("answers", ()))
+        self._ended = threading.Event()
+        gate = threading.Event()
+        private_loop().loop.call_soon_threadsafe(gate.wait, 10)
+        self.run: Run = workflow.start(
+            row.get("input"), session_id=row.get("session_id"), metadata=row.get("metadata"), auto_resume=False
+        )
+        self.run.subscribe(self.listen)
+        gate.set()
+        if not self._ended.wait(SECONDS):
+            self.run.cancel()
+            raise TimeoutError(f"the run did not end within {SECONDS} seconds")
+        self.run.wait()
 
-    private_loop().loop.call_soon_threadsafe(gate.wait, 10)
-    running = workflow.start(value)
-    running.subscribe(listen)
-    gate.set()
-    if not ended.wait(30):
-        running.cancel()
-        raise TimeoutError("the run did not end within 30 seconds")
-    running.wait()
-    last = running.events[-1]
-    streamed = isinstance(last, RunFinished) and bool(chunks) and not running._has_value  # no public word for it
-    return running, chunks if streamed or (running.error is not None and chunks) else None
+    def listen(self, events: list[Event]) -> None:
+        for event in events:
+            match event:
+                case Delta(value, _, ()):
+                    self.chunks.append(written_value(value))
+                case Interrupted():
+                    self.stops.append(event)
+                    self.run.answer(self.answers.pop(0) if self.answers else None)
+                case RunFinished() | RunFailed() | RunStopped():
+                    self._ended.set()
+
+
+def told_of(event: Event) -> list[str] | None:
+    """An event as a row writes it; null for what the peer has no word for."""
+    match event:
+        case JobStarted(job):
+            return ["started", job]
+        case JobFinished(job):
+            return ["completed", job]
+        case JobRouted(job, to):
+            return ["routed", job, to]
+        case JobFailed(job):
+            return ["failed", job]
+    return None

@@ -1,0 +1,168 @@
+"""The way to the network: pools of connections, of which each serves a few requests at once, and proxies."""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Callable
+from typing import Any, cast
+from urllib.request import getproxies, proxy_bypass
+
+import httpcore
+import httpx
+
+from composemagic.transport import address
+from composemagic.transport.connection import Backend
+
+__all__ = ["Network"]
+
+_WIDTH = 8  # requests on one pool: httpcore looks at all of them for each
+_POOL = httpx.Limits(max_connections=None, max_keepalive_connections=_WIDTH, keepalive_expiry=30.0)
+
+
+class Network(httpx.AsyncBaseTransport):
+    """All requests of one loop: pools of at most 8 requests in flight, on one TLS context, through a proxy where one is set.
+
+    Connections are kept for a next request only where nobody else can put an answer into them: to https and loopback.
+    """
+
+    def __init__(self) -> None:
+        self._lanes: dict[str, list[_Lane]] = {}
+        self._proxies = getproxies()
+        self._tls: ssl.SSLContext | None = None
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request; its response's `aclose` ends it. Raises httpcore's and httpx's errors, and RunError."""
+        lane = self._lane(request.url)
+        lane.busy += 1
+        try:
+            answer = await lane.way.handle_async_request(request)
+        except BaseException:
+            await self._leave(lane)
+            raise
+        answer.stream = _Held(cast("httpx.AsyncByteStream", answer.stream), lambda: self._leave(lane))
+        return answer
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        for lane in [lane for lanes in self._lanes.values() for lane in lanes]:
+            with contextlib.suppress(Exception):
+                await lane.way.aclose()
+        self._lanes.clear()
+
+    def _lane(self, url: httpx.URL) -> _Lane:
+        kind = self._kind(url)
+        lanes = self._lanes.setdefault(kind, [])
+        found = next((lane for lane in lanes if lane.busy < _WIDTH), None)
+        if found is None:
+            found = _Lane(kind, self._way(kind))
+            lanes.append(found)
+        return found
+
+    def _kind(self, url: httpx.URL) -> str:
+        """Which pools serve an address: those of a proxy, by its address, else of `https`, `loopback` or `http`."""
+        if address.is_loopback(url.host):
+            return "https" if url.scheme == "https" else "loopback"
+        proxy = self._proxies.get(url.scheme) or self._proxies.get("all")
+        if proxy and not proxy_bypass(url.host):
+            return proxy if "://" in proxy else f"http://{proxy}"
+        return url.scheme
+
+    def _way(self, kind: str) -> httpx.AsyncBaseTransport:
+        if "://" in kind:
+            return httpx.AsyncHTTPTransport(verify=self._context(), limits=_POOL, proxy=httpx.Proxy(kind))
+        keeps = kind != "http"
+        # without https there is no need of the certificates, which take longer to read than all the rest
+        return _Direct(self._context() if kind == "https" else None, _WIDTH if keeps else 0)
+
+    def _context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = httpx.create_ssl_context()
+        return self._tls
+
+    async def _leave(self, lane: _Lane) -> None:
+        """A request is over; a pool that was opened for a crowd is closed with its last one."""
+        lane.busy -= 1
+        lanes = self._lanes.get(lane.kind, [])
+        if lane.busy == 0 and lane in lanes[1:]:
+            lanes.remove(lane)
+            await lane.way.aclose()
+
+
+class _Lane:
+    """One pool and how many requests it has in flight."""
+
+    __slots__ = ("busy", "kind", "way")
+
+    def __init__(self, kind: str, way: httpx.AsyncBaseTransport) -> None:
+        self.kind = kind
+        self.way = way
+        self.busy = 0
+
+
+class _Held(httpx.AsyncByteStream):
+    """A body that says when it is closed."""
+
+    def __init__(self, stream: httpx.AsyncByteStream, leave: Callable[[], Any]) -> None:
+        self._stream = stream
+        self._leave: Callable[[], Any] | None = leave
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return aiter(self._stream)
+
+    async def aclose(self) -> None:
+        leave, self._leave = self._leave, None
+        if leave is None:
+            return
+        try:
+            await self._stream.aclose()
+        finally:
+            await leave()
+
+
+class _Direct(httpx.AsyncBaseTransport):
+    """httpcore's pool on our own connections."""
+
+    def __init__(self, context: ssl.SSLContext | None, kept: int) -> None:
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=context,
+            max_connections=None,
+            max_keepalive_connections=kept,
+            keepalive_expiry=_POOL.keepalive_expiry,
+            network_backend=Backend(),
+        )
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        url = httpcore.URL(
+            scheme=request.url.raw_scheme,
+            host=request.url.raw_host,
+            port=request.url.port,
+            target=request.url.raw_path,
+        )
+        asked = httpcore.Request(
+            request.method,
+            url,
+            headers=request.headers.raw,
+            content=cast("AsyncIterator[bytes]", request.stream),
+            extensions=request.extensions,
+        )
+        answer = await self._pool.handle_async_request(asked)
+        return httpx.Response(
+            answer.status, headers=answer.headers, stream=_Body(answer.stream), extensions=answer.extensions
+        )
+
+    async def aclose(self) -> None:
+        await self._pool.aclose()
+
+
+class _Body(httpx.AsyncByteStream):
+    """A body as httpcore gives it, under httpx's name."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return aiter(self._stream)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
