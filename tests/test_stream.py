@@ -16,7 +16,7 @@ from composemagic.engine.run import Run, Timing
 from composemagic.engine.stream import Stream, join, settle
 from composemagic.engine.summary import summary
 from composemagic.errors import RunError
-from composemagic.language.casts import Whole
+from composemagic.language.streams import Whole, beside, chained, settled
 
 
 async def source(batches: Iterable[list[Any]], failure: Exception | None = None) -> AsyncIterator[list[Any]]:
@@ -136,16 +136,148 @@ def test_any_batches_and_a_reader_that_comes_late(batches: list[list[Any]], late
 
 
 @pytest.mark.parametrize("chunk", ["x" * 2**20, {"a": ["x" * 2**20]}, ["x" * 2**19, {"x" * 2**19: 1}], b"x" * 2**20])
-def test_what_is_too_long_fails_after_what_fits(chunk: Any) -> None:
+def test_what_is_too_long_to_collect(chunk: Any) -> None:
     async def main() -> None:
-        stream = Stream(source([[chunk]] * 20))
-        seen = []
         with pytest.raises(RunError, match="longer than 8 MiB"):
-            async for batch in stream.batches():
-                seen += batch
-        assert seen == [chunk] * len(seen) and len(seen) in (7, 8)
-        with pytest.raises(RunError, match="longer than 8 MiB"):
-            await stream.collect()
+            await Stream(source([[chunk]] * 20)).collect()
+
+    asyncio.run(main())
+
+
+def test_who_comes_late_to_a_long_stream_is_refused() -> None:
+    """One reader at a time needs no memory; the start that is gone is not passed over in silence."""
+
+    async def main() -> None:
+        stream = Stream(source([["x" * 2**20]] * 20))
+        count = 0
+        async for batch in stream.batches():
+            count += len(batch)
+            assert sum(len(piece) for kept in stream._kept for piece in kept) <= 9 * 2**20
+        assert count == 20
+        with pytest.raises(RunError, match="longer than 8 MiB and its start is gone"):
+            await chunks_of(stream)
+
+    asyncio.run(main())
+
+
+def test_the_fast_reader_waits_for_the_slow_one() -> None:
+    async def main() -> None:
+        made = 0
+
+        async def many() -> AsyncIterator[list[Any]]:
+            nonlocal made
+            for made in range(1, 41):  # noqa: B007 - looked at outside
+                yield ["x" * 2**20]
+
+        stream = Stream(many())
+        slow = stream.batches()
+        await anext(slow)
+        fast = asyncio.create_task(chunks_of(stream))
+        for _ in range(1000):
+            await asyncio.sleep(0)
+        assert not fast.done() and made <= 10
+        seen = 1
+        async for batch in slow:
+            seen += len(batch)
+            assert made - seen <= 10
+        assert seen == 40 and len(await fast) == 40
+
+    asyncio.run(main())
+
+
+def test_a_slow_reader_that_leaves_sets_the_fast_one_free() -> None:
+    async def main() -> None:
+        stream = Stream(source([["x" * 2**20]] * 40))
+        slow = stream.batches()
+        await anext(slow)
+        fast = asyncio.create_task(chunks_of(stream))
+        for _ in range(1000):
+            await asyncio.sleep(0)
+        await slow.aclose()  # type: ignore[attr-defined]
+        assert len(await fast) == 40
+
+    asyncio.run(main())
+
+
+def test_a_reader_that_is_stopped_leaves_the_source_to_the_other() -> None:
+    """Of two that wait for the same batch, the one that has asked for it is stopped."""
+    gate = asyncio.Event()
+
+    async def gated() -> AsyncIterator[list[Any]]:
+        yield ["a"]
+        await gate.wait()
+        yield ["b"]
+
+    async def main() -> None:
+        stream = Stream(gated())
+        waiting = [stream.batches(), stream.batches()]
+        assert [await anext(reader) for reader in waiting] == [["a"], ["a"]]
+        first, second = (asyncio.ensure_future(anext(reader)) for reader in waiting)  # type: ignore[arg-type]
+        for _ in range(5):
+            await asyncio.sleep(0)
+        first.cancel()
+        gate.set()
+        assert await second == ["b"] and stream.failure is None
+
+    asyncio.run(main())
+
+
+def test_a_drain_that_is_patient_forgets_nothing() -> None:
+    async def main() -> None:
+        stream, go_on = Stream(source([["x" * 2**20]] * 20)), asyncio.Event()
+        drain = asyncio.create_task(stream.drain(go_on))
+        for _ in range(1000):
+            await asyncio.sleep(0)
+        assert not drain.done() and not stream.ended
+        assert len(await chunks_of(stream)) == 20  # from the first one on
+        go_on.set()
+        await drain
+
+    asyncio.run(main())
+
+
+def test_closing_what_was_never_read_closes_what_is_behind() -> None:
+    async def main() -> None:
+        behind = source([["a"], ["b"]])
+        assert await anext(behind) == ["a"]
+        stream = Stream(source([]), behind=behind)
+        await stream.aclose()
+        assert await anext(behind, None) is None
+
+    asyncio.run(main())
+
+
+def test_the_end_is_told_once() -> None:
+    async def main() -> None:
+        told: list[BaseException | None] = []
+        stream = Stream(
+            source([["a"]], RunError("server", "it broke")), wrap=lambda error: RunError("wrapped", str(error))
+        )
+        stream.when_ended(told.append)
+        with pytest.raises(RunError, match="it broke") as caught:
+            await stream.drain()
+        stream.when_ended(told.append)
+        assert caught.value.kind == "wrapped" and told == [caught.value] * 2 and stream.so_far == "a"
+
+    asyncio.run(main())
+
+
+def test_a_conversion_that_wants_another_stream_first() -> None:
+    async def main() -> None:
+        other = Stream(source([["!"]]))
+        mapped = Stream(source([["a"], ["b"]])).map(lambda batch: [chunk + settled(other) for chunk in batch])
+        assert await chunks_of(mapped) == ["a!", "b!"]
+
+    asyncio.run(main())
+
+
+def test_streams_side_by_side_and_one_after_the_other() -> None:
+    async def main() -> None:
+        one, two = Stream(source([["a", "b"], ["c"]])), Stream(source([[1], [2]]), fragmented=False)
+        rows = beside({"one": one, "two": two, "three": [7, 8, 9]})
+        assert await rows.collect() == [{"one": "a", "two": 1, "three": 7}, {"one": "b", "two": 2, "three": 8}]  # type: ignore[attr-defined]
+        row = chained([one, "d", None, ["e"], one])
+        assert await row.collect() == "abcdeabc"  # type: ignore[attr-defined]
 
     asyncio.run(main())
 

@@ -1,27 +1,32 @@
-"""What a component may ask of the run it acts in: its side of `workflow.component.Context`."""
+"""What a component may ask of the run it acts in: the engine's side of `workflow.component.Context`."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import threading
-from collections.abc import AsyncGenerator, Callable, Mapping
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from composemagic.engine.events import Answered, Event, Notice
-from composemagic.engine.loop import PrivateLoop, call_on
-from composemagic.engine.stream import Stream
-from composemagic.errors import Mark
-from composemagic.language.casts import Uncollected
+from composemagic.allowance import is_allowed, refusal
+from composemagic.engine.events import Answered, Event, Notice, Waiting
+from composemagic.engine.failure import as_run_error
+from composemagic.engine.fill import fill
+from composemagic.engine.interrupts import Interrupts
+from composemagic.engine.loop import PrivateLoop, call_on, on_daemon
+from composemagic.engine.stream import Stream, settle
+from composemagic.errors import Mark, RunError, suggest
+from composemagic.language.formats import LOADED
 from composemagic.language.template import Flaw, Template
 from composemagic.transport.secrets import Redactor
-from composemagic.workflow.component import LocalAddress
-from composemagic.workflow.load import Job, Plan
+from composemagic.words import say
+from composemagic.workflow.component import Action, Call, Described, LocalAddress
+from composemagic.workflow.load import Plan
 
-__all__ = ["Host", "JobContext", "Surroundings"]
+if TYPE_CHECKING:
+    from composemagic.engine.step import Step
 
-T = TypeVar("T")
+__all__ = ["ActionContext", "Host", "Surroundings", "demand", "file_under"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,22 +35,29 @@ class Surroundings:
 
     `env`: the variables `${env.X}` may name. `transport`: an httpx transport in place of the network. `local`: a function
     that starts the embedded model where it is not running and gives its address; OpenAI-style requests then go there.
+    `allowed`: the dangerous things that Python has allowed this workflow, beside those it has allowed all of them.
+    `folder`: where the document's files are. `functions`: those of the user, by name, before those of the notebook.
     """
 
     env: Mapping[str, str] = field(default_factory=dict)
     transport: Any = None
     local: Callable[[Callable[[str], None]], LocalAddress] | None = None
+    allowed: frozenset[str] = frozenset()
+    folder: Path | None = None
+    functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
 
 
 class Host(Protocol):
-    """What a context needs of the run it belongs to."""
+    """What those who act need of the run they act in."""
 
     id: str
     plan: Plan
-    input: Any
     surroundings: Surroundings
     loop: PrivateLoop
     redact: Redactor
+    interrupts: Interrupts
+    attended: bool
+    auto_resume: bool
     model: str | None
     is_local: bool
     instead_of: str | None
@@ -54,124 +66,207 @@ class Host(Protocol):
     def say(self, event: Event) -> None:
         """Tell the readers."""
 
+    def elapsed(self) -> float:
+        """Seconds since the run started."""
 
-class JobContext:
-    """One job's view of its run: scopes and templates, notes to the user, what is shared, what is to be closed."""
-
-    def __init__(self, run: Host, job: Job) -> None:
-        self._run = run
-        self._job = job
-        self.run_id = run.id
-        self.transport = run.surroundings.transport
-        self._outside: dict[str, Any] = {
-            "input": run.input,
-            "env": run.redact.watch(run.surroundings.env),
-            "context": {"run_id": run.id},
-        }
-        self._scope: dict[str, Any] | None = None
-        self._open: list[AsyncGenerator[Any, None]] = []
-
-    def opened(self, source: AsyncGenerator[Any, None]) -> None:
+    def opened(self, thing: Any) -> None:
         """Close this when the run ends, however it ends: a connection must not wait for the garbage collector."""
-        self._open.append(source)
 
-    async def aclose(self) -> None:
-        """Close everything that was opened; what fails in closing spoils nothing."""
-        while self._open:
-            with contextlib.suppress(Exception):
-                await self._open.pop().aclose()
+    def closed(self, thing: Any) -> None:
+        """This has been closed."""
 
-    async def scope(self, more: Mapping[str, Any]) -> dict[str, Any]:
+    async def load(self, form: str, address: str) -> bytes:
+        """The bytes of a file or of an address. Raises RunError."""
+
+
+class ActionContext:
+    """One action's view of its run. `given` is its input; what it opens is closed with the run."""
+
+    def __init__(self, step: Step, action: Action, given: Any) -> None:
+        frame = step.frame
+        self._step = step
+        self._host = host = frame.host
+        self._action = action
+        self.run_id = host.id
+        self.transport = host.surroundings.transport
+        self._scope = {
+            "input": given,
+            "env": frame.env,
+            "context": {"run_id": host.id, "task_id": host.id},
+            LOADED: frame.loaded,
+        }
+
+    # -- templates ------------------------------------------------------------------------------------------------------
+    def scope(self, more: Mapping[str, Any]) -> dict[str, Any]:
         """The sources an action sees: its input, env, context, and `more`."""
-        if self._scope is None:
-            given = self._job.input
-            value = self._run.input if given is None else await self.render_outside(given, {"jobs": {}})
-            self._scope = {**self._outside, "input": value}
         return {**self._scope, **more}
 
     async def render(self, template: Template | None, more: Mapping[str, Any] | None = None) -> Any:
-        """Fill one of the action's templates; streams are collected where a value is wanted."""
+        """Fill one of the action's templates; streams are collected."""
         if template is None:
             return None
         if template.constant:
             return template.render({})
-        return await _render(template, await self.scope(more or {}))
+        return await settle(await self.fill(template, more or {}))
 
-    async def render_outside(self, template: Template, more: Mapping[str, Any]) -> Any:
-        """Fill a template of the job or the workflow, whose `input` is the workflow's."""
-        return await _render(template, {**self._outside, **more})
+    async def fill(self, template: Template, more: Mapping[str, Any]) -> Any:
+        """Fill a template; a stream that nothing wants as a value stays one."""
+        return await fill(template.render, {**self._scope, **more}, self._host.load)
 
+    # -- other actions and workflows ------------------------------------------------------------------------------------
+    async def call(self, call: Call, more: Mapping[str, Any]) -> Any:
+        """Run another component's action and give what its output gives. Raises RunError."""
+        given = self._scope["input"] if call.input is None else await self.fill(call.input, more)
+        answer = await self._step.act(call.action, given)
+        return answer if call.output is None else await self.fill(call.output, {"output": answer})
+
+    def workflow(self, name: str) -> Described:
+        """Another workflow of the document. Raises RunError."""
+        return cast("Described", self._step.frame.sibling(name))
+
+    async def run_workflow(self, name: str, value: Any) -> Any:
+        """Run another workflow as part of this run and give its output. Raises RunError."""
+        with self._host.interrupts.resting(self._step.id):
+            return await self._step.run_workflow(name, value)
+
+    # -- people and permission ------------------------------------------------------------------------------------------
+    async def ask(self, message: str, metadata: Mapping[str, Any] | None = None) -> Any:
+        """Interrupt the run until a person answers; null means go on as it is. Raises RunError where nobody can."""
+        return await self._step.ask("ask", message, metadata, None)
+
+    def demand(self, what: str) -> None:
+        """Raise RunError unless Python has allowed this."""
+        demand(self._host, what, self._action.path)
+
+    def file(self, path: str) -> Path:
+        """A file under the folder of the document, links resolved. Raises RunError for one outside of it."""
+        return file_under(self._host.surroundings.folder, path)
+
+    def function(self, name: str) -> Callable[..., Any]:
+        """The Python function of a name. Raises RunError."""
+        found = self._named(name, say("there is no Python function `{name}`", name=name))
+        if not callable(found):
+            raise RunError(
+                "function",
+                say("`{name}` is no Python function but of the type {type}", name=name, type=type(found).__name__),
+            )
+        module = getattr(found, "__module__", None)
+        if name not in self._host.surroundings.functions and module != "__main__":
+            # a document must not reach what the notebook has only imported, such as `system`, nor IPython's own `open`
+            raise RunError(
+                "function",
+                say(
+                    "`{name}` is imported from {module}; a document may call what is written here: give others to "
+                    "`load(functions=...)`",
+                    name=name,
+                    module=module,
+                ),
+            )
+        return cast("Callable[..., Any]", found)
+
+    def variable(self, name: str) -> Any:
+        """What the notebook has under a name. Raises RunError."""
+        return self._named(name, say("there is no Python variable `{name}`", name=name))
+
+    def _named(self, name: str, sentence: str) -> Any:
+        """What was given to `load`, or else the notebook (or the script) has under a name."""
+        given = self._host.surroundings.functions
+        here = vars(sys.modules["__main__"])
+        if name in given or name in here:
+            return given.get(name, here.get(name))
+        raise RunError("function", sentence + suggest(name, [*given, *(other for other in here if other[0] != "_")]))
+
+    # -- what it says ----------------------------------------------------------------------------------------------------
     @property
     def is_shown_raw(self) -> bool:
         """Whether neither the job nor the workflow has an `output`: the action's answer is shown as it is."""
-        return self._job.output is None and self._run.plan.output is None
+        return self._step.is_shown_raw
 
     def place(self, flaw: Flaw) -> Mark:
         """Where the user wrote what a flaw is about."""
-        return self._run.plan.place(flaw)
+        return self._host.plan.place(flaw)
 
     def note(self, sentence: str, mark: Mark | None = None) -> None:
         """Tell the user something that is no error, and of which place in the document."""
-        self._run.say(Notice(sentence, mark))
+        self._host.say(Notice(sentence, mark))
+
+    def waiting(self, seconds: float, reason: str, attempt: int, of: int) -> None:
+        """Tell the user that what failed is tried again, when and why."""
+        self._host.say(Waiting(seconds, self._host.redact(reason), attempt, of, self._step.job.id))
+
+    @property
+    def retries(self) -> int | None:
+        """How often the job's own `retry` tries again; None where it has none."""
+        retry = self._step.job.retry
+        return None if retry is None else retry.attempts - 1
 
     def answered_by(self, model: str, *, instead_of: str | None = None, local: bool = False) -> None:
         """Say which model answered; the first word counts."""
-        run = self._run
-        if run.model is None:
-            run.model, run.is_local = run.redact(model), local
-            run.instead_of = instead_of and run.redact(instead_of)
-            run.say(Answered(run.model, local, run.instead_of))
+        host = self._host
+        if host.model is None:
+            host.model, host.is_local = host.redact(model), local
+            host.instead_of = instead_of and host.redact(instead_of)
+            host.say(Answered(host.model, local, host.instead_of))
 
     def used(self, usage: Mapping[str, Any]) -> None:
-        """Keep the provider's token counts."""
-        self._run.usage = dict(usage)
+        """Keep the provider's token counts; those of several answers are added."""
+        before = self._host.usage
+        self._host.usage = dict(usage) if before is None else _sum(before, usage)
 
+    # -- what it is lent ---------------------------------------------------------------------------------------------------
     def shared(self, key: object, make: Callable[[], Any]) -> Any:
         """What all runs on this loop share; made on first use."""
-        return self._run.loop.shared(key, make)
+        return self._host.loop.shared(key, make)
 
     @property
     def wants_local(self) -> bool:
         """Whether the run was asked to use the embedded model."""
-        return self._run.surroundings.local is not None
+        return self._host.surroundings.local is not None
 
     async def local_model(self) -> LocalAddress:
         """Where the embedded model answers, started if need be."""
-        start = self._run.surroundings.local
+        start, loop = self._host.surroundings.local, self._host.loop.loop
         assert start is not None
-        loop = asyncio.get_running_loop()
-        return await _on_daemon(loop, lambda: start(lambda line: call_on(loop, self.note, line)))
+        return await on_daemon(lambda: start(lambda line: call_on(loop, self.note, line)))
+
+    # -- for the engine ----------------------------------------------------------------------------------------------------
+    def stream(self, source: Any, *, fragmented: bool, behind: Any) -> Stream:
+        """A stream of what the action gives, closed with the run, and what is behind it; its failures are this job's."""
+        return self._step.stream(source, fragmented=fragmented, wrap=self.wrapped, behind=behind)
+
+    def wrapped(self, error: BaseException) -> RunError:
+        """A failure of the action, as a RunError."""
+        return as_run_error(error, self._step.top, self.place, self._action.component.type)
 
 
-async def _on_daemon(loop: asyncio.AbstractEventLoop, call: Callable[[], T]) -> T:
-    """Call on a thread that a process which ends does not wait for, unlike those of `asyncio.to_thread`."""
-    future: asyncio.Future[T] = loop.create_future()
-
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if future.done():  # cancelled: nobody waits any more
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(cast("T", result))
-
-    def work() -> None:
-        try:
-            result = call()
-        except BaseException as error:
-            call_on(loop, settle, None, error)
-        else:
-            call_on(loop, settle, result, None)
-
-    threading.Thread(target=work, name="composemagic-model", daemon=True).start()
-    return await future
+def demand(host: Host, what: str, path: tuple[str | int, ...]) -> None:
+    """Raise RunError unless Python has allowed what the document asks for at this path."""
+    if what not in host.surroundings.allowed and not is_allowed(what):
+        raise RunError("not_allowed", refusal(what), mark=host.plan.place(Flaw("", path)))
 
 
-async def _render(template: Template, scope: Mapping[str, Any]) -> Any:
-    while True:
-        try:
-            return template.render(scope)
-        except Uncollected as wanted:
-            stream = wanted.stream
-            assert isinstance(stream, Stream)
-            await stream.collect()
+def file_under(folder: Path | None, path: str) -> Path:
+    """A path below a folder (the working directory where there is none), links resolved. Raises RunError."""
+    root = (folder or Path.cwd()).resolve()
+    try:
+        found = (root / path).resolve()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise RunError("file", say("`{path}` cannot be read: {reason}", path=path, reason=str(error))) from None
+    if not found.is_relative_to(root):
+        raise RunError(
+            "file",
+            say(
+                "the file `{path}` lies outside of the document's folder `{folder}`, where a document may not read or write",
+                path=path,
+                folder=root,
+            ),
+        )
+    return found
+
+
+def _sum(before: Mapping[str, Any], usage: Mapping[str, Any]) -> dict[str, Any]:
+    """Two counts by name; what is no number counts as the later one says."""
+    both = {
+        name: count for name, count in usage.items() if isinstance(count, int) and isinstance(before.get(name), int)
+    }
+    return {**before, **usage, **{name: before[name] + count for name, count in both.items()}}

@@ -7,7 +7,7 @@ another thread does. `Inbox` is where a reader with a thread or a loop of its ow
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from itertools import groupby
 
 from composemagic.engine.events import Delta, Event, RunFailed, RunFinished, RunStopped
@@ -15,6 +15,7 @@ from composemagic.engine.events import Delta, Event, RunFailed, RunFinished, Run
 __all__ = ["Inbox", "Reader", "Record", "is_last"]
 
 Reader = Callable[[list[Event]], None]
+Path = tuple[str | int, ...]
 
 _KEPT_APART = 512
 _LAG = 4096
@@ -22,10 +23,14 @@ _PIECE = 65536
 
 
 class Record:
-    """The events of one run. `joins`: neighbouring pieces of text may be kept, and handed to who lags, as one."""
+    """The events of one run. `joins`: neighbouring pieces of text may be kept, and handed to who lags, as one.
+
+    `apart` are the places in the output whose pieces are values of their own.
+    """
 
     def __init__(self) -> None:
         self.joins = True
+        self.apart: set[tuple[str | int, ...]] = set()
         self._said: list[Event] = []
         self._recent: list[Delta] = []
         self._waiting: list[Event] = []
@@ -82,7 +87,7 @@ class Record:
 
     def _keep_recent(self) -> None:
         recent, self._recent = self._recent, []
-        self._said += joined(recent) if self.joins else recent
+        self._said += joined(recent, self.apart) if self.joins else recent
 
 
 class Inbox:
@@ -103,7 +108,7 @@ class Inbox:
         with self._lock:
             self._events += batch
             if len(self._events) > self._limit and self._record.joins:
-                self._events = joined(self._events)
+                self._events = joined(self._events, self._record.apart)
                 self._limit = _LAG + 2 * len(self._events)  # what cannot be joined is not looked at for every batch
 
     def take(self) -> list[Event]:
@@ -113,21 +118,21 @@ class Inbox:
         return events
 
 
-def joined(events: Iterable[Event]) -> list[Event]:
-    """The events with neighbouring pieces of text of one job as one."""
+def joined(events: Iterable[Event], apart: Collection[Path] = ()) -> list[Event]:
+    """The events with neighbouring pieces of one text as one; not at the places `apart`."""
     found: list[Event] = []
-    for job, group in groupby(events, _job_of_piece):
-        if job is None:
+    for text, group in groupby(events, _text_of_piece):
+        if text is None or text[1] in apart:
             found += group
         else:
-            found.append(Delta("".join([event.value for event in group if isinstance(event, Delta)]), job))
+            found.append(Delta("".join([event.value for event in group if isinstance(event, Delta)]), *text))
     return found
 
 
-def _job_of_piece(event: Event) -> str | None:
-    """What neighbouring pieces of text must have in common; a piece that is long by now is not copied again."""
+def _text_of_piece(event: Event) -> tuple[str, Path] | None:
+    """What neighbouring pieces of one text have in common; a piece that is long by now is not copied again."""
     if type(event) is Delta and type(event.value) is str and len(event.value) < _PIECE:
-        return event.job
+        return event.job, event.path
     return None
 
 

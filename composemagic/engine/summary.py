@@ -16,6 +16,7 @@ _MARKS = {
     "truncated": "✗ incomplete",
     "failed": "✗ failed",
     "running": "… running",
+    "interrupted": "? waits for an answer",
 }
 
 

@@ -12,8 +12,10 @@ from typing import Any
 from composemagic.errors import suggest
 from composemagic.language.expression import Each, Index, Name, Segment, Slice
 from composemagic.language.path import finder
+from composemagic.language.streams import Chunks
 from composemagic.language.template import Flaw, Hole, Template
 from composemagic.transport.providers import error_message
+from composemagic.words import say
 
 __all__ = ["no_text", "nothing_in_chunks", "nothing_in_value", "shown_raw", "value_of_output", "value_of_stream"]
 
@@ -34,14 +36,20 @@ def value_of_stream(template: Template, sources: Collection[str], chunk: Any) ->
     return None
 
 
-def value_of_output(template: Template) -> Flaw | None:
-    """A path into an `output` that streams."""
+def value_of_output(template: Template, scope: Mapping[str, Any]) -> Flaw | None:
+    """A path into an output that streams."""
     for hole in template.holes:
         reference = hole.reference
+        if reference.source not in ("output", "jobs"):
+            continue
         depth = _depth(reference.source)
-        if reference.source in ("output", "jobs") and (path := reference.path[depth:]):
-            whole = f"${{{reference.source}{_spelled(reference.path[:depth])}}}"
-            return _flaw(f"the output is a stream, which has no `{_bare(path)}`; write `{whole}`", hole)
+        before, path = reference.path[:depth], reference.path[depth:]
+        if path and isinstance(_find(scope.get(reference.source), before), Chunks):
+            whole = f"${{{reference.source}{_spelled(before)}}}"
+            return _flaw(
+                say("the output is a stream, which has no `{path}`; write `{whole}`", path=_bare(path), whole=whole),
+                hole,
+            )
     return None
 
 

@@ -3,46 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from composemagic.errors import Mark, UsageError, suggest
-from composemagic.language.document import Document
 from composemagic.language.template import Flaw, Hole, Template
+from composemagic.words import say
 from composemagic.workflow.component import Action
+from composemagic.workflow.graph import Graph
 from composemagic.workflow.inputs import Input, infer
+from composemagic.workflow.job import ComponentJob, Job, LoopJob, PipelineJob, passes_input
+from composemagic.workflow.outputs import Output
+from composemagic.workflow.outputs import infer as infer_outputs
 
 __all__ = ["Job", "Loaded", "Plan"]
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One step of a plan: an action, what it is given and what becomes of its answer."""
-
-    id: str
-    action: Action
-    input: Template | None
-    output: Template | None
-
-    def asking(self) -> Iterator[Template]:
-        """The templates whose `input` is the workflow's: a job's own input hides its action's."""
-        if self.input is not None and not _passes_input(self.input):
-            yield self.input
-        else:
-            yield from self.action.templates()
-        if self.output is not None:
-            yield self.output
-
-    def templates(self) -> Iterator[Template]:
-        """Every template that a run of the job may fill."""
-        yield from (template for template in (self.input, self.output) if template is not None)
-        yield from self.action.templates()
-
-
 @dataclass(frozen=True)
 class Plan:
-    """The checked meaning of one workflow. `notes` are what the user should know of the document it stands in."""
+    """The checked meaning of one workflow. `notes` are what the user should know of the document it stands in.
+
+    `family` are all workflows of that document, by id; `path` is where it stands, in today's spelling, and `written` gives
+    what stands at such a path.
+    """
 
     id: str
     title: str
@@ -51,52 +35,112 @@ class Plan:
     output: Template | None
     notes: tuple[str, ...]
     place: Callable[[Flaw], Mark] = field(repr=False)
+    family: Mapping[str, Plan] = field(default_factory=dict, repr=False, compare=False)
+    default_id: str | None = field(default=None, repr=False, compare=False)
+    path: tuple[str | int, ...] = ()
+    written: Callable[[tuple[str | int, ...]], Any] = field(default=lambda _: None, repr=False, compare=False)
+
+    @cached_property
+    def graph(self) -> Graph:
+        """How the jobs depend on each other."""
+        return Graph(self.jobs)
 
     @cached_property
     def inputs(self) -> tuple[Input, ...]:
         """What the workflow asks for, in the order written."""
-        return infer([*(template for job in self.jobs for template in job.asking()), *self._own()])
+        return infer(cast("Iterator[Template]", self.asking(0)))
+
+    @cached_property
+    def outputs(self) -> tuple[Output, ...]:
+        """What the workflow gives, as far as its templates say."""
+        return infer_outputs(self)
+
+    @property
+    def last(self) -> Iterator[Job]:
+        """The jobs that nothing waits for, in the order written."""
+        terminals = self.graph.terminals
+        return (job for job in self.jobs if job.id in terminals)
+
+    def asking(self, depth: int) -> Iterator[Any]:
+        """What of it reads the workflow's input, what the workflows read that are given it whole included."""
+        passed_on = {id(job.input) for job in _all(self.jobs) if isinstance(job, _PASSING) and _passes(job.input)}
+        for job in self.jobs:
+            yield from (part for part in job.asking() if id(part) not in passed_on)
+            if isinstance(job, ComponentJob) and _passes(job.input) and _passes(job.action.fields.get("input")):
+                called = self.called(job)
+                yield from called.asking(depth + 1) if called is not None and depth < _MOST_INSIDE else ()
+        yield from self._own()
+
+    def called(self, job: ComponentJob) -> Plan | None:
+        """The workflow of the document that a job's action runs."""
+        if job.action.component.type != "workflow":
+            return None
+        name = self.written((*job.action.path, "workflow"))
+        default = next(iter(self.family.values())) if len(self.family) == 1 else None
+        return self.family.get(name) if isinstance(name, str) else default
 
     @cached_property
     def variables(self) -> tuple[Hole, ...]:
         """The `${env.X}` without a default that a run needs."""
-        templates = [*(template for job in self.jobs for template in job.templates()), *self._own()]
-        holes = (hole for template in templates for hole in template.holes)
+        holes = (
+            *(hole for job in self.jobs for hole in job.holes()),
+            *(hole for one in self._own() for hole in one.holes),
+        )
         return tuple(hole for hole in holes if hole.reference.source == "env" and hole.reference.default is None)
+
+    @cached_property
+    def actions(self) -> tuple[Action, ...]:
+        """Every action that a job of it may run, those inside of others included."""
+        return tuple(job.action for job in _all(self.jobs) if isinstance(job, ComponentJob))
 
     def _own(self) -> tuple[Template, ...]:
         return () if self.output is None else (self.output,)
 
 
+_MOST_INSIDE = 16
+_PASSING = (ComponentJob, LoopJob, PipelineJob)  # what is inside of them reads the input they are given
+
+
+def _passes(template: Template | None) -> bool:
+    return template is None or passes_input(template)
+
+
+def _all(jobs: tuple[Job, ...]) -> Iterator[Job]:
+    for job in jobs:
+        yield job
+        yield from _all(job.inner())
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A checked document: its plans by id, which of them is the default, and what the user should know."""
+    """A checked document: its plans by id, which of them is the default, and what the user should know.
 
-    document: Document
+    `places` are those of the notes that are about one place.
+    """
+
+    document: Any = field(repr=False)
     plans: Mapping[str, Plan]
     default: str | None
     notes: tuple[str, ...]
     controller: Mapping[str, Any]
+    places: Mapping[str, Mark] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        family: dict[str, Plan] = {}
+        family.update(
+            {name: replace(plan, family=family, default_id=self.default) for name, plan in self.plans.items()}
+        )
+        object.__setattr__(self, "plans", family)
 
     def plan(self, name: str | None = None) -> Plan:
         """The plan of a workflow id, or the default one. Raises UsageError."""
         name = self.default if name is None else name
         if not self.plans:
-            raise UsageError("there is no workflow in this document")
+            raise UsageError(say("there is no workflow in this document"))
         known = ", ".join(f"`{each}`" for each in self.plans)
         if name is None:
-            raise UsageError(f"which workflow? There are {known}")
+            raise UsageError(say("which workflow? There are {known}", known=known))
         if name not in self.plans:
-            raise UsageError(f"no workflow `{name}`{suggest(name, self.plans)}; there is {known}")
+            near = suggest(name, self.plans)
+            raise UsageError(say("no workflow `{name}`{near}; there is {known}", name=name, near=near, known=known))
         return self.plans[name]
-
-
-def _passes_input(template: Template) -> bool:
-    """Whether a job's input is just `${input}`."""
-    if len(template.holes) != 1:
-        return False
-    reference = template.holes[0].reference
-    if reference.source != "input" or reference.path or reference.cast:
-        return False
-    marker = object()
-    return template.render({"input": marker}) is marker
