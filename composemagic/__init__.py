@@ -12,18 +12,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from composemagic.allowance import allow
     from composemagic.api import Workflow, load
     from composemagic.components import register as register_component
+    from composemagic.components.decorator import component
     from composemagic.engine.events import (
         Answered,
         Delta,
+        Interrupted,
+        JobFailed,
         JobFinished,
+        JobRouted,
+        JobSkipped,
         JobStarted,
+        JobStopped,
         Notice,
+        Point,
+        Resumed,
         RunFailed,
         RunFinished,
         RunStarted,
         RunStopped,
+        Waiting,
     )
     from composemagic.engine.run import Run
     from composemagic.errors import ComposeError, DocumentError, InputError, ModelError, RunError, UsageError
@@ -37,10 +47,17 @@ __all__ = [
     "DocumentError",
     "Input",
     "InputError",
+    "Interrupted",
+    "JobFailed",
     "JobFinished",
+    "JobRouted",
+    "JobSkipped",
     "JobStarted",
+    "JobStopped",
     "ModelError",
     "Notice",
+    "Point",
+    "Resumed",
     "Run",
     "RunError",
     "RunFailed",
@@ -48,8 +65,11 @@ __all__ = [
     "RunStarted",
     "RunStopped",
     "UsageError",
+    "Waiting",
     "Workflow",
     "__version__",
+    "allow",
+    "component",
     "load",
     "load_ipython_extension",
     "register_cast",
@@ -60,6 +80,14 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Answered": "composemagic.engine.events",
+    "Waiting": "composemagic.engine.events",
+    "Resumed": "composemagic.engine.events",
+    "Point": "composemagic.engine.events",
+    "JobStopped": "composemagic.engine.events",
+    "JobSkipped": "composemagic.engine.events",
+    "JobRouted": "composemagic.engine.events",
+    "JobFailed": "composemagic.engine.events",
+    "Interrupted": "composemagic.engine.events",
     "Delta": "composemagic.engine.events",
     "JobFinished": "composemagic.engine.events",
     "JobStarted": "composemagic.engine.events",
@@ -77,6 +105,8 @@ _HOMES = {
     "RunError": "composemagic.errors",
     "UsageError": "composemagic.errors",
     "Workflow": "composemagic.api",
+    "allow": "composemagic.allowance",
+    "component": "composemagic.components.decorator",
     "load": "composemagic.api",
     "register_cast": "composemagic.language.casts",
     "register_component": "composemagic.components:register",

@@ -254,10 +254,6 @@ def test_a_variable_of_the_notebook_by_name(folder: Path, monkeypatch: pytest.Mo
         ]),
         ("action: {path: a.xls}", ["what is in `a.xls`? say `format`, one of csv, tsv, jsonl, json, parquet, text"]),
         ("action: {path: a.csv, format: cvs}", ['unknown `format` "cvs"; did you mean `csv`?']),
-        ("driver: huggingface, action: {path: squad, format: csv}", [
-            "composemagic loads nothing from the Hugging Face Hub; download the file and write `path: data.parquet`",
-        ]),
-        ("action: {method: map, dataset: []}", ["`method: map` is written as a job of type `for-each`"]),
     ],
 )  # fmt: skip
 def test_mistakes_are_found_when_it_is_loaded(yaml: str, sentences: list[str]) -> None:

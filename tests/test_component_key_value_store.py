@@ -224,9 +224,6 @@ def test_a_file_outside_the_folder_is_refused(tmp_path: Path) -> None:
     [
         ("action: {method: get, key: a}, drivr: memory", ["unknown key `drivr` in a key-value-store component; did you mean `driver`?"]),
         ("action: {method: get, key: a}, driver: sqllite", ['unknown `driver` "sqllite"; did you mean `sqlite`?']),
-        ("action: {method: get, key: a}, driver: redis, url: 'redis://localhost'", [
-            "`driver: redis` is not run by composemagic; write `driver: memory`, or `driver: sqlite` for a file",
-        ]),
         ("action: {method: get, key: a}, driver: sqlite, table: 'a b'", ['`table` is a name of letters, digits and `_`, not "a b"']),
         ("action: {key: a}", ["a key-value-store action needs `method`"]),
         ("action: {method: set, key: a}", ["`method: set` needs `value`"]),

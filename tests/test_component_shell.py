@@ -318,9 +318,6 @@ def test_what_cannot_be_run_is_one_sentence(tmp_path: Path, settings: str, sente
         ("action: {command: [ls, null]}", ["`command` has empty where a text belongs"]),
         ("action: {command: [ls], timeout: 0}", ["`timeout` is more than 0 seconds"]),
         ("action: {command: [ls], timout: 5}", ["unknown key `timout` in a shell action; did you mean `timeout`?"]),
-        ("action: {command: [ls]}, manage: {scripts: {}}", [
-            "`manage` is not run by composemagic; do once in a cell what it should install",
-        ]),
     ],
 )  # fmt: skip
 def test_mistakes_are_found_when_it_is_loaded(yaml: str, sentences: list[str]) -> None:

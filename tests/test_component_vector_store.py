@@ -272,12 +272,6 @@ def test_a_broken_file_is_said(tmp_path: Path) -> None:
     ("yaml", "sentences"),
     [
         ("driver: memroy, action: {method: delete, vector_id: a}", ['unknown `driver` "memroy"; did you mean `memory`?']),
-        ("driver: qdrant, host: db, action: {method: delete, vector_id: a}", [
-            "`driver: qdrant` asks a server, which composemagic does not speak to; write `driver: memory`, or `driver: sqlite` for a file",
-        ]),
-        ("driver: chroma, mode: server, action: {method: delete, vector_id: a}", [
-            "`driver: chroma` asks a server, which composemagic does not speak to; write `driver: memory`, or `driver: sqlite` for a file",
-        ]),
         ("action: {method: search}", ["`method: search` needs `query`"]),
         ("action: {method: delete}", ["`method: delete` needs `vector_id` or `filter`"]),
         ("action: {method: insert, vector: [1], top_k: 3}", ["`top_k` belongs to `method: search`"]),

@@ -243,7 +243,6 @@ def test_a_missing_package_is_named_with_the_line_that_installs_it(
         ("url: a, xpath: '//a['", ["`//a[` is no XPath expression: Invalid expression"]),
         ("url: a, fields: {a: {selctor: p}}", ["unknown key `selctor` in the field `a`; did you mean `selector`?"]),
         ("url: a, fields: [a]", ["`fields` is a mapping of names to selectors, this is a list"]),
-        ("url: a, enable_javascript: true", ["`enable_javascript` needs a browser, which composemagic does not run"]),
         ("url: a, enable_javascript: false, multiple: often", ['`multiple` is true or false, not "often"']),
     ],
 )  # fmt: skip

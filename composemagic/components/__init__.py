@@ -21,6 +21,17 @@ __all__ = ["find", "known", "register"]
 BUILT_IN = {
     "http-client": "composemagic.components.http_client:HttpClient",
     "echo": "composemagic.components.echo:Echo",
+    "function": "composemagic.components.function:FunctionComponent",
+    "http-server": "composemagic.components.http_server:HttpServer",
+    "mcp-client": "composemagic.components.mcp_client:McpClient",
+    "model": "composemagic.components.model:Model",
+    "workflow": "composemagic.components.workflow:WorkflowComponent",
+    "text-splitter": "composemagic.components.text_splitter:TextSplitter",
+    "key-value-store": "composemagic.components.key_value_store:KeyValueStore",
+    "vector-store": "composemagic.components.vector_store:VectorStore",
+    "datasets": "composemagic.components.datasets:Datasets",
+    "web-scraper": "composemagic.components.web_scraper:WebScraper",
+    "shell": "composemagic.components.shell:Shell",
 }
 GROUP = "composemagic.components"
 CONTRACT = ("type", "sources", "text_fields", "spellings", "settings", "action", "faults", "run")

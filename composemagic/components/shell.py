@@ -35,6 +35,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shlex
 import signal
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
@@ -138,11 +139,15 @@ async def _way(given: Given, context: Context) -> Way:
     return Way(folder, env, content, await given.get("timeout", seconds))
 
 
+_SHELL = re.compile(r"[|&;<>$`*]")  # what only a shell understands
+
+
 def _commands(value: Any, key: str) -> list[Command]:
     """The commands of a setting, each a list of words. Raises RunError."""
     if isinstance(value, str):
         with suppress(ValueError):
-            words = json.dumps(shlex.split(value), ensure_ascii=False)
+            parts = ["sh", "-c", value] if _SHELL.search(value) else shlex.split(value)
+            words = json.dumps(parts, ensure_ascii=False)
             raise RunError(
                 "input", say("`{key}` is a list of words, not one text: write {words}", key=key, words=words)
             )

@@ -55,8 +55,12 @@ def _serve(settings: dict[str, Any]) -> Any:
         params.chat_template = settings["template"]
     params.n_parallel, params.n_ctx = settings["slots"], settings["slots"] * settings["context"]
     params.n_predict = settings["tokens"]
-    # a cancelled request ends between two batches: a small one lets it end within a second or two, on one core
-    params.n_batch = params.n_ubatch = 256
+    if settings["pooling"]:
+        params.embedding = True
+        params.pooling_type = getattr(xllamacpp.llama_pooling_type, f"LLAMA_POOLING_TYPE_{settings['pooling'].upper()}")
+    # a cancelled request ends between two batches: a small one lets it end within a second or two, on one core;
+    # a text to be embedded has to be one batch
+    params.n_batch = params.n_ubatch = settings["context"] if settings["pooling"] else 256
     # 8 GiB of old prompts is llama.cpp's default
     params.cache_ram_mib = 0
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings["threads"]

