@@ -8,17 +8,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from composemagic import components
 from composemagic.engine.context import Surroundings
 from composemagic.engine.run import Run
-from composemagic.errors import UsageError
+from composemagic.errors import Mark, UsageError
+from composemagic.language.template import Flaw
+from composemagic.words import say
 from composemagic.workflow import load as loading
 from composemagic.workflow.environment import Environment
-from composemagic.workflow.inputs import Input, check_values
+from composemagic.workflow.inputs import Input, check_values, input_schema
+from composemagic.workflow.merge import Text
+from composemagic.workflow.outputs import Output, output_schema
 
-__all__ = ["DEFAULT_FILES", "Workflow", "load", "load_all", "load_text"]
+if TYPE_CHECKING:
+    from composemagic.workflow.diagram import Diagram
+
+__all__ = ["DEFAULT_FILES", "Workflow", "examine", "load", "load_all", "load_text"]
 
 # one line without a space after a colon, which no workflow can be, with an ending as files have
 _FILE = re.compile(r"(?!.*:\s)[^\n{}\[\]]*\.\w+\s*")
@@ -58,6 +65,19 @@ class Workflow:
         return self._plan.inputs
 
     @property
+    def outputs(self) -> tuple[Output, ...]:
+        """What the workflow gives, as far as its YAML says."""
+        return self._plan.outputs
+
+    def input_schema(self) -> dict[str, Any]:
+        """What the workflow takes, as a JSON Schema (2020-12) object: for tools, OpenAPI and forms."""
+        return input_schema(self.inputs)
+
+    def output_schema(self) -> dict[str, Any]:
+        """What the workflow gives, as JSON Schema (2020-12); `{}` where its YAML does not say."""
+        return output_schema(self.outputs)
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What was read as something newer, and what is not used."""
         return self._plan.notes
@@ -71,25 +91,47 @@ class Workflow:
         """Raise InputError that names every required input that is missing and every value that does not fit."""
         check_values(self.inputs, values, hint=hint)
 
-    def start(self, value: Any, *, local: bool | None = None) -> Run:
-        """Start a run with an input value as it is (an object, for nearly every workflow) and give it at once."""
+    def start(
+        self,
+        value: Any,
+        *,
+        local: bool | None = None,
+        session_id: str | None = None,
+        metadata: Any = None,
+        attended: bool = True,
+        auto_resume: bool = False,
+    ) -> Run:
+        """Start a run with an input value as it is (an object, for nearly every workflow) and give it at once.
+
+        `session_id` and `metadata` are what the YAML reads as `${context.session_id}` and `${context.metadata}`. Where the
+        run asks people, it waits for `Run.answer`; without `attended` it fails there, with `auto_resume` it goes on.
+        """
         surroundings = self._surroundings
         if self._local if local is None else local:
             surroundings = replace(surroundings, local=_embedded)
-        return Run(self._plan, value, surroundings)
+        return Run(
+            self._plan,
+            value,
+            surroundings,
+            session_id=session_id,
+            metadata=metadata,
+            attended=attended,
+            auto_resume=auto_resume,
+        )
 
     def stream(self, /, *, local: bool | None = None, **values: Any) -> Run:
         """Start a run and give it at once; iterate over it for its events. Raises InputError.
 
         An input called `local` is given with `start`: here the word is an option.
         """
-        self._check_local(local)
-        self.check(values)
-        return self.start(values, local=local)
+        return self._begun(values, local, attended=True)
 
     def run(self, /, *, local: bool | None = None, **values: Any) -> Run:
-        """Run to the end and give the Run. Raises InputError and RunError; an interrupt stops the run."""
-        run = self.stream(local=local, **values)
+        """Run to the end and give the Run. Raises InputError and RunError; an interrupt stops the run.
+
+        A workflow that asks people fails where it asks: nobody can answer while this waits.
+        """
+        run = self._begun(values, local, attended=False)
         run.wait()
         run.raise_for_error()
         return run
@@ -98,24 +140,37 @@ class Workflow:
 
     async def arun(self, /, *, local: bool | None = None, **values: Any) -> Run:
         """Run to the end without blocking the caller's loop. Raises InputError and RunError; cancelling stops the run."""
-        run = self.stream(local=local, **values)
+        run = self._begun(values, local, attended=False)
         await run.finished()
         run.raise_for_error()
         return run
 
+    def _begun(self, values: dict[str, Any], local: bool | None, *, attended: bool) -> Run:
+        self._check_local(local)
+        self.check(values)
+        return self.start(values, local=local, attended=attended)
+
     def _check_local(self, local: object) -> None:
         if local is not None and any(one.name == "local" for one in self.inputs):
             raise UsageError(
-                "`local` is the option that asks for the embedded model; give the input of that name with "
-                '`start({"local": ...})`'
+                say(
+                    "`local` is the option that asks for the embedded model; give the input of that name with "
+                    '`start({"local": ...})`'
+                )
             )
         if local not in (None, True, False):
-            raise UsageError(f"`local` is True or False, not {local!r}")
+            raise UsageError(say("`local` is True or False, not {value}", value=repr(local)))
 
     def form(self) -> Any:
         """A form for the inputs; a notebook cell that ends with it shows it."""
         module, _, attribute = _FACES["form"].partition(":")
         return getattr(import_module(module), attribute)(self)
+
+    def diagram(self) -> Diagram:
+        """How its jobs connect: a picture in JupyterLab, `str(...)` as Mermaid text, `.tree` as plain text."""
+        from composemagic.workflow.diagram import diagram
+
+        return diagram(self._plan)
 
     def __repr__(self) -> str:
         asks = ", ".join(f"{one.name}: {one.type}" for one in self.inputs)
@@ -123,43 +178,65 @@ class Workflow:
 
 
 def load(
-    source: str | Path,
+    source: str | Path | Sequence[str | Path],
     workflow: str | None = None,
     *,
     transport: Any = None,
     local: bool = False,
     env: Mapping[str, str] | None = None,
     env_files: Sequence[str | Path] = (),
+    functions: Mapping[str, Callable[..., Any]] | None = None,
 ) -> Workflow:
-    """Load a workflow from YAML text, or from a file's path.
+    """Load a workflow from YAML text, from a file's path, or from a list of these, the later ones over the earlier.
 
     `workflow` chooses one by id where there are several. `transport` is an httpx transport that replaces the network, so
     that tests run offline. `local` sends OpenAI-style requests to the embedded model. `env` goes before the process's
-    environment, `env_files` (else the nearest `.env`) behind it.
+    environment, `env_files` (else the nearest `.env`) behind it. `functions` are those that `type: function` may name,
+    before those of the notebook or the script.
     Raises DocumentError with all mistakes of the YAML, and UsageError for a file or a workflow id that does not exist.
     """
-    path = _path_of(source)
-    if path is not None:
-        return load_text(
-            _read(path),
-            str(path),
-            workflow,
-            transport=transport,
-            local=local,
-            env=env,
-            env_files=env_files,
-            folder=path.parent,
-        )
-    return load_text(str(source), "this text", workflow, transport=transport, local=local, env=env, env_files=env_files)
+    _check_transport(transport)
+    texts, folder = _texts(source)
+    environment = Environment(env, env_files, folder)
+    plan = _loaded(texts, environment).plan(workflow)
+    surroundings = Surroundings(environment, transport, folder=folder, functions=functions or {})
+    return Workflow(plan, surroundings, local=local)
 
 
 def load_all(
-    path: Path, *, env: Mapping[str, str] | None = None, env_files: Sequence[str | Path] = ()
+    source: str | Path | Sequence[str | Path],
+    *,
+    env: Mapping[str, str] | None = None,
+    env_files: Sequence[str | Path] = (),
 ) -> list[Workflow]:
-    """Every workflow of a file. Raises DocumentError and UsageError."""
-    environment = Environment(env, env_files, path.parent)
-    loaded = _loaded(_read(path), str(path), 1, environment)
-    return [Workflow(plan, Surroundings(environment)) for plan in loaded.plans.values()]
+    """Every workflow of a text, of a file, or of several over each other. Raises DocumentError and UsageError."""
+    texts, folder = _texts(source)
+    environment = Environment(env, env_files, folder)
+    return [
+        Workflow(plan, Surroundings(environment, folder=folder)) for plan in _loaded(texts, environment).plans.values()
+    ]
+
+
+def examine(
+    source: str | Path | Sequence[str | Path],
+    *,
+    env: Mapping[str, str] | None = None,
+    env_files: Sequence[str | Path] = (),
+) -> tuple[loading.Loaded, dict[str, Mark]]:
+    """What a document says, and where it asks for environment variables that are not set.
+
+    Raises DocumentError and UsageError.
+    """
+    texts, folder = _texts(source)
+    environment = Environment(env, env_files, folder)
+    loaded = _loaded(texts, environment)
+    unset: dict[str, Mark] = {}
+    for plan in loaded.plans.values():
+        for hole in plan.variables:
+            reference = hole.reference
+            if reference.path_text not in environment and reference.path_text not in unset:
+                unset[reference.path_text] = plan.place(Flaw("", hole.path, reference.start, reference.length))
+    return loaded, unset
 
 
 def load_text(
@@ -173,17 +250,45 @@ def load_text(
     env: Mapping[str, str] | None = None,
     env_files: Sequence[str | Path] = (),
     folder: Path | None = None,
+    files: Sequence[str | Path] = (),
 ) -> Workflow:
-    """Load YAML text that a message calls `name` and whose first line has the number `first_line` where the user sees it."""
+    """Load YAML text that a message calls `name` and whose first line has the number `first_line` where the user sees it.
+
+    `files` are the paths of earlier ones, which the text completes and changes.
+    """
     _check_transport(transport)
     environment = Environment(env, env_files, folder)
-    plan = _loaded(text, name, first_line, environment).plan(workflow)
-    return Workflow(plan, Surroundings(environment, transport), local=local)
+    before = [Text(_read(Path(file)), str(file)) for file in files]
+    plan = _loaded([*before, Text(text, name, first_line)], environment).plan(workflow)
+    return Workflow(plan, Surroundings(environment, transport, folder=folder), local=local)
 
 
-def _loaded(text: str, name: str, first_line: int, env: Mapping[str, str]) -> loading.Loaded:
-    known = components.known()
-    return loading.load(text, components.find, known_types=known, name=name, first_line=first_line, env=env)
+def _loaded(texts: Sequence[Text], env: Mapping[str, str]) -> loading.Loaded:
+    *before, last = texts
+    return loading.load(
+        last.text,
+        components.find,
+        known_types=components.known(),
+        name=last.name,
+        first_line=last.first_line,
+        env=env,
+        before=before,
+    )
+
+
+def _texts(source: object) -> tuple[list[Text], Path | None]:
+    """What to read, and the folder of the first file of it, where `.env` is looked for. Raises UsageError."""
+    sources = list(source) if isinstance(source, list | tuple) else [source]
+    if not sources:
+        raise UsageError(say("`load` takes YAML text or the paths of files; this list is empty"))
+    paths = [_path_of(one) for one in sources]
+    name = say("this text")
+    names = [name if len(sources) == 1 else f"{name} ({at})" for at in range(1, len(sources) + 1)]
+    texts = [
+        Text(str(one), name) if path is None else Text(_read(path), str(path))
+        for one, path, name in zip(sources, paths, names, strict=True)
+    ]
+    return texts, next((path.parent for path in paths if path is not None), None)
 
 
 def _path_of(source: object) -> Path | None:
@@ -194,26 +299,29 @@ def _path_of(source: object) -> Path | None:
     if isinstance(source, os.PathLike):
         return Path(source)
     given = "None" if source is None else type(source).__name__
-    raise UsageError(f"`load` takes YAML text or the path of a file, not {given}")
+    raise UsageError(say("`load` takes YAML text or the path of a file, not {value}", value=given))
 
 
 def _check_transport(transport: object) -> None:
     if transport is not None and not hasattr(transport, "handle_async_request"):
         kind = type(transport).__name__
-        raise UsageError(f"`transport` is an asynchronous one, such as httpx.MockTransport, not {kind}")
+        raise UsageError(
+            say("`transport` is an asynchronous one, such as httpx.MockTransport, not {value}", value=kind)
+        )
 
 
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise UsageError(f"there is no file `{path}`") from None
+        raise UsageError(say("there is no file `{path}`", path=path)) from None
     except IsADirectoryError:
-        raise UsageError(f"`{path}` is a folder; name the YAML file in it") from None
+        raise UsageError(say("`{path}` is a folder; name the YAML file in it", path=path)) from None
     except UnicodeDecodeError:
-        raise UsageError(f"`{path}` is not a text in UTF-8") from None
+        raise UsageError(say("`{path}` is not a text in UTF-8", path=path)) from None
     except OSError as error:
-        raise UsageError(f"`{path}` cannot be read: {(error.strerror or str(error)).lower()}") from None
+        reason = (error.strerror or str(error)).lower()
+        raise UsageError(say("`{path}` cannot be read: {reason}", path=path, reason=reason)) from None
 
 
 def _embedded(progress: Callable[[str], None]) -> Any:

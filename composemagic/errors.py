@@ -17,6 +17,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from composemagic.words import say
+
 __all__ = [
     "ComposeError",
     "DocumentError",
@@ -39,12 +41,14 @@ class Source:
     """A text that marks point into.
 
     `name` is how a message calls it ("this cell", "model-compose.yml"); `first_line` is the number its first line has
-    in the place where the user sees it (2 below a `%%compose` line).
+    in the place where the user sees it (2 below a `%%compose` line). `label` stands before the line numbers of one of
+    several files.
     """
 
     name: str
     text: str
     first_line: int = 1
+    label: str = ""
 
     def line(self, index: int) -> str:
         """The line at a 0-based index, without its end; empty beyond the text."""
@@ -79,11 +83,7 @@ class Mark:
 
         Of a line of more than 100 characters only those around the mark are shown, and no key is.
         """
-        text, column, length = _window(masked(self.source.line(self.line)), self.column, self.length)
-        text = text.translate(_VISIBLE)
-        head = f"{self.number:4} | "
-        carets = "^" * max(1, _width(text[column : column + length]))
-        return f"{head}{text}\n{' ' * (len(head) + _width(text[:column]))}{carets}"
+        return _drawn([self])
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class Mistake:
 
     def draw(self) -> str:
         """The sentence, indented, and below it the marked line."""
-        return f"  {self.sentence}" + (f"\n{self.mark.draw()}" if self.mark else "")
+        return _together([self])
 
 
 class ComposeError(Exception):
@@ -114,18 +114,21 @@ class ComposeError(Exception):
 
 
 class DocumentError(ComposeError):
-    """All mistakes of a document at once, each with its line and a caret."""
+    """All mistakes of a document at once, each with its line and a caret.
+
+    Its text is one screen at most: those on the same line share it, and what does not fit is counted.
+    """
 
     def __init__(self, mistakes: Sequence[Mistake]) -> None:
-        self.mistakes = tuple(sorted(mistakes, key=_place))
+        sources = list(dict.fromkeys(mistake.mark.source for mistake in mistakes if mistake.mark))
+        self.mistakes = tuple(sorted(mistakes, key=lambda mistake: _place(mistake, sources)))
         super().__init__(self.mistakes)
 
     def __str__(self) -> str:
-        count = len(self.mistakes)
-        names = dict.fromkeys(mistake.mark.source.name for mistake in self.mistakes if mistake.mark)
-        where = f" in {' and '.join(names)}" if names else ""
-        head = f"compose: {count} mistake{'s' if count != 1 else ''}{where}"
-        return "\n".join([head, *(mistake.draw() for mistake in self.mistakes)])
+        shown = _shown(self.mistakes)
+        left = len(self.mistakes) - sum(map(len, shown))
+        more = [say("and {count} more", count=left)] if left else []
+        return "\n".join([f"compose: {_head(self.mistakes)}", *map(_together, shown), *more])
 
 
 class RunError(ComposeError):
@@ -195,7 +198,7 @@ def suggest(word: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.6) or difflib.get_close_matches(
         word.lower().replace("_", "-"), names, n=1, cutoff=0.6
     )
-    return f"; did you mean `{near[0]}`?" if near else ""
+    return say("; did you mean `{name}`?", name=near[0]) if near else ""
 
 
 def _restored(kind: type[ComposeError], args: tuple[Any, ...], state: dict[str, Any]) -> ComposeError:
@@ -215,8 +218,86 @@ _KEY = re.compile(
 )
 
 
-def _place(mistake: Mistake) -> tuple[int, int]:
-    return (mistake.mark.line, mistake.mark.column) if mistake.mark else (-1, -1)
+# -- drawing -----------------------------------------------------------------------------------------------------------
+
+
+def _place(mistake: Mistake, sources: list[Source]) -> tuple[int, int, int]:
+    mark = mistake.mark
+    return (sources.index(mark.source), mark.line, mark.column) if mark else (-1, -1, -1)
+
+
+def _head(mistakes: Sequence[Mistake]) -> str:
+    """How many there are, and where."""
+    names = list(dict.fromkeys(mistake.mark.source.name for mistake in mistakes if mistake.mark))
+    count, where = len(mistakes), "".join(names[-1:])
+    if len(names) > 1:
+        where = say("{several} and {last}", several=", ".join(names[:-1]), last=names[-1])
+    match (count, where):
+        case (1, ""):
+            return say("1 mistake")
+        case (1, _):
+            return say("1 mistake in {where}", where=where)
+        case (_, ""):
+            return say("{count} mistakes", count=count)
+        case _:
+            return say("{count} mistakes in {where}", count=count, where=where)
+
+
+def _shown(mistakes: Sequence[Mistake]) -> list[list[Mistake]]:
+    """The first mistakes, as many as fit on a screen, those together that share a drawn line."""
+    shown: list[list[Mistake]] = []
+    lines = 0
+    for group in _by_line(mistakes[:_MOST_MISTAKES]):
+        shown.append(group)
+        lines += _together(shown[-1]).count("\n") + 1
+        if lines > _MOST_LINES and len(shown) > 1:
+            return shown[:-1]
+    return shown
+
+
+def _by_line(mistakes: Iterable[Mistake]) -> Iterator[list[Mistake]]:
+    """Those together that are drawn with one line: they stand on it, and where it is long, near each other."""
+    group: list[Mistake] = []
+    for mistake in mistakes:
+        if group and not _share(group[0].mark, mistake.mark):
+            yield group
+            group = []
+        group.append(mistake)
+    if group:
+        yield group
+
+
+def _share(first: Mark | None, later: Mark | None) -> bool:
+    if first is None or later is None or (first.source, first.line) != (later.source, later.line):
+        return False
+    is_short = len(first.source.line(first.line)) <= _WINDOW
+    return is_short or later.column + later.length - first.column <= _WINDOW - 20
+
+
+def _together(mistakes: Sequence[Mistake]) -> str:
+    """The sentences of mistakes on one line, indented, and below them the line."""
+    sentences = list(dict.fromkeys(f"  {mistake.sentence}" for mistake in mistakes))
+    marks = [mistake.mark for mistake in mistakes if mistake.mark]
+    return "\n".join([*sentences, _drawn(marks)] if marks else sentences)
+
+
+def _drawn(marks: Sequence[Mark]) -> str:
+    """A line with its number, and carets under the characters of each mark; of a long line what is around them."""
+    first, end = marks[0], max(mark.column + mark.length for mark in marks)
+    text, column, length = _window(masked(first.source.line(first.line)), first.column, end - first.column)
+    text = text.translate(_VISIBLE)
+    spots = sorted((mark.column - first.column + column, min(mark.length, length)) for mark in marks)
+    head = f"{first.source.label}:{first.number} | " if first.source.label else f"{first.number:4} | "
+    carets = ""
+    for start, size in spots:
+        before = _width(head) + _width(text[:start])
+        under = max(1, _width(text[start : start + size]))
+        carets = carets.ljust(before) + "^" * max(0, before + under - max(before, len(carets)))
+    return f"{head}{text}\n{carets}"
+
+
+_MOST_MISTAKES = 12
+_MOST_LINES = 22  # and the head, and the count of the rest
 
 
 def _window(text: str, column: int, length: int) -> tuple[str, int, int]:

@@ -10,14 +10,23 @@ import yaml
 
 from composemagic import load
 from composemagic.errors import DocumentError
-from composemagic.language.dialects import modern_cast, modernise
+from composemagic.language.dialects import RULES, Keys, modern_cast, modernise
 from composemagic.language.expression import Reference, parse
 
 ACTION_KEYS = {"path", "endpoint", "method", "headers", "body", "stream_format", "output", "text"}
 
 
-def action_keys(kind: Any) -> set[str]:
-    return ACTION_KEYS - {"headers"} if kind == "http-client" else {"text", "output"} if kind == "echo" else {"output"}
+def action_keys(kind: Any) -> Keys:
+    match kind:
+        case "http-client":
+            return Keys({"base_url", "headers"}, ACTION_KEYS - {"headers"})
+        case "model":
+            return Keys({"task", "model"}, {"text", "prompt", "streaming", "output"})
+        case "echo":
+            return Keys((), {"text", "output"})
+        case "agent":
+            return Keys({"model", "instructions", "tools"}, {"prompt", "output"})
+    return Keys()
 
 
 # old, today's, the notes
@@ -112,6 +121,128 @@ TREES: dict[str, tuple[str, str, list[str]]] = {
         "components: [{type: http-client, actions: [{body: {streaming: false}, stream_format: json}]}]",
         [],
     ),
+    "a controller of a kind that only the peer has": (
+        "controller: {type: queue-subscriber, driver: redis, url: u, workflows: [a], name: n, webui: {port: 1}}",
+        "controller: {adapter: {type: queue-subscriber, driver: redis, url: u, workflows: [a]}, name: n, webui: {port: 1}}",
+        ["flat `controller` -> `controller.adapter`"],
+    ),
+    "a job's first name": (
+        "workflow: {job: {type: action, component: c}}",
+        "workflows: [{jobs: [{type: component, component: c}]}]",
+        ["a job's `type: action` -> `type: component`"],
+    ),
+    "a filter with only an output": (
+        "workflow: {jobs: [{id: f, type: filter, output: {a: 1}}]}",
+        "workflows: [{jobs: [{id: f, type: filter, output: {a: 1}, input: []}]}]",
+        ["a filter job with only `output` -> one with `input: []`"],
+    ),
+    "a filter's when": (
+        "workflow: {job: {type: filter, input: i, when: {input: a, value: 1}, output: o}}",
+        "workflows: [{jobs: [{type: filter, input: i, where: {input: a, value: 1}, output: o}]}]",
+        ["a filter's `when` -> `where`"],
+    ),
+    "a filter with where and when": (
+        "workflow: {job: {type: filter, input: i, when: a, where: b}}",
+        "workflows: [{jobs: [{type: filter, input: i, when: a, where: b}]}]",
+        [],
+    ),
+    "when elsewhere": ("workflow: {job: {when: a}}", "workflows: [{jobs: [{when: a}]}]", []),
+    "a router's targets": (
+        "workflow: {jobs: [{type: random-router, routings: [{target: a, weight: 1}, {to: b}]}, {id: a, on_error: {target: b}}]}",
+        "workflows: [{jobs: [{type: random-router, routings: [{to: a, weight: 1}, {to: b}]}, {id: a, on_error: {to: b}}]}]",
+        ["a route's `target` -> `to`"] * 2,
+    ),
+    "a route with both": (
+        "workflow: {job: {routings: [{target: a, to: b}]}}",
+        "workflows: [{jobs: [{routings: [{target: a, to: b}]}]}]",
+        [],
+    ),
+    "an agent of the docs": (
+        "component: {type: agent, tools: [t], action: {model: {component: m}, system_prompt: s, user_prompt: u}}",
+        "components: [{type: agent, tools: [t], model: {component: m}, instructions: s, actions: [{prompt: u}]}]",
+        [
+            "an agent's `user_prompt` -> `prompt`",
+            "an agent action's `model` -> the component's `model`",
+            "an agent's `system_prompt` -> `instructions`",
+        ],
+    ),
+    "an agent's fields on the component": (
+        "component: {type: agent, model: m, system_prompt: s, user_prompt: u}",
+        "components: [{type: agent, model: m, instructions: s, actions: [{prompt: u}]}]",
+        [
+            "an action's fields on the component -> `action`",
+            "an agent's `user_prompt` -> `prompt`",
+            "an agent's `system_prompt` -> `instructions`",
+        ],
+    ),
+    "two actions of an agent that agree": (
+        "component: {type: agent, actions: [{id: a, model: m, prompt: x}, {id: b, model: m, prompt: y}]}",
+        "components: [{type: agent, model: m, actions: [{id: a, prompt: x}, {id: b, prompt: y}]}]",
+        ["an agent action's `model` -> the component's `model`"] * 2,
+    ),
+    "the words of an agent in another component": (
+        "component: {type: echo, action: {model: m, system_prompt: s, user_prompt: u}}",
+        "components: [{type: echo, actions: [{model: m, system_prompt: s, user_prompt: u}]}]",
+        [],
+    ),
+    "a text-generation of 2025-08": (
+        "component: {type: model, task: text-generation, text: t, stream: true}",
+        "components: [{type: model, task: text-generation, actions: [{prompt: t, streaming: true}]}]",
+        [
+            "an action's fields on the component -> `action`",
+            "a text-generation's `text` -> `prompt`",
+            "a model's `stream` -> `streaming`",
+        ],
+    ),
+    "the text of an embedding": (
+        "component: {type: model, task: text-embedding, action: {text: t}}",
+        "components: [{type: model, task: text-embedding, actions: [{text: t}]}]",
+        [],
+    ),
+    "an interrupt of 2026-02": (
+        "workflow: {job: {input: {command: c}, interrupt: {before: {message: 'Run ${input.command} in ${input.folder}?'},"
+        " after: {message: done, metadata: {found: ['${output.lines[0]} ${ output }', 5]}}}}}",
+        "workflows: [{jobs: [{input: {command: c}, interrupt: {before: {message: 'Run ${job.input.command} in ${input.folder}?'},"
+        " after: {message: done, metadata: {found: ['${job.output.lines[0]} ${ job.output }', 5]}}}}]}]",
+        ["an interrupt's `output` and `input` -> `job.output` and `job.input`"],
+    ),
+    "an interrupt that reads the workflow's input": (
+        "workflow: {job: {input: {command: c}, interrupt: {before: {message: 'Run ${input.command}? $${output}'}, after: true}}}",
+        "workflows: [{jobs: [{input: {command: c}, interrupt: {before: {message: 'Run ${input.command}? $${output}'}, after: true}}]}]",
+        [],
+    ),
+    "a random-router of the user guide": (
+        "workflow: {job: {type: random-router, routes: [{id: a, weight: 50}, {id: b, weight: 50}]}}",
+        "workflows: [{jobs: [{type: random-router, routings: [{to: a, weight: 50}, {to: b, weight: 50}], mode: weighted}]}]",
+        ["a random-router's `routes` with an `id` -> `routings` with `to`"],
+    ),
+    "a random-router of the user guide, without weights": (
+        "workflow: {job: {type: random-router, mode: uniform, routes: [{id: a}, {id: b}]}}",
+        "workflows: [{jobs: [{type: random-router, mode: uniform, routings: [{to: a}, {to: b}]}]}]",
+        ["a random-router's `routes` with an `id` -> `routings` with `to`"],
+    ),
+    "response_type": (
+        "component: {type: http-client, action: {path: p, response_type: json}}",
+        "components: [{type: http-client, actions: [{path: p}]}]",
+        ["`response_type` -> the type that the answer itself names"],
+    ),
+    "response_type on the component": (
+        "component: {type: http-client, path: p, response_type: json}",
+        "components: [{type: http-client, actions: [{path: p}]}]",
+        ["an action's fields on the component -> `action`", "`response_type` -> the type that the answer itself names"],
+    ),
+    "inside of other jobs": (
+        "workflow: {job: {type: pipeline, steps: [{component: {type: echo, text: a}},"
+        " {type: for-each, do: {type: action, component: {type: http-client, path: p, response_type: json}}}]}}",
+        "workflows: [{jobs: [{type: pipeline, steps: [{component: {type: echo, actions: [{text: a}]}},"
+        " {type: for-each, do: {type: component, component: {type: http-client, actions: [{path: p}]}}}]}]}]",
+        [
+            "an action's fields on the component -> `action`",
+            "a job's `type: action` -> `type: component`",
+            "an action's fields on the component -> `action`",
+            "`response_type` -> the type that the answer itself names",
+        ],
+    ),
     "a component of a type nobody knows": (
         "component: {type: what, path: /p, output: o}",
         "components: [{type: what, path: /p, actions: [{output: o}]}]",
@@ -161,6 +292,18 @@ ORIGINS: list[tuple[str, tuple[Any, ...], tuple[Any, ...]]] = [
         ("components", 0, "actions", 0, "body", "stream"),
         ("component", "body", "streaming"),
     ),
+    ("workflow: {job: {type: filter, when: {value: 1}}}", ("workflows", 0, "jobs", 0, "where", "value"), ("workflow", "job", "when", "value")),
+    ("workflow: {job: {type: random-router, routes: [{id: a}]}}", ("workflows", 0, "jobs", 0, "routings", 0, "to"), ("workflow", "job", "routes", 0, "id")),
+    ("workflow: {job: {interrupt: {after: {message: '${output}'}}}}", ("workflows", 0, "jobs", 0, "interrupt", "after", "message"), ("workflow", "job", "interrupt", "after", "message")),
+    ("component: {type: model, task: text-generation, text: t}", ("components", 0, "actions", 0, "prompt"), ("component", "text")),
+    ("workflow: {job: {routings: [{}, {target: a}]}}", ("workflows", 0, "jobs", 0, "routings", 1, "to"), ("workflow", "job", "routings", 1, "target")),
+    ("component: {type: agent, action: {model: {action: a}}}", ("components", 0, "model", "action"), ("component", "action", "model", "action")),
+    ("component: {type: agent, actions: [{}, {system_prompt: a}]}", ("components", 0, "instructions"), ("component", "actions", 1, "system_prompt")),
+    (
+        "workflow: {job: {type: loop, do: {component: {type: echo, text: x}}}}",
+        ("workflows", 0, "jobs", 0, "do", "component", "actions", 0, "text"),
+        ("workflow", "job", "do", "component", "text"),
+    ),
     ("x: 1", ("x",), ("x",)),
 ]  # fmt: skip
 
@@ -180,7 +323,7 @@ CASTS = {
     "event-stream/json": ("stream/json", "`as event-stream/json` -> `as stream/json`"),
     "event-stream": ("stream", "`as event-stream` -> `as stream`"),
     "text/choices[0].delta.content;sse-json": (
-        "stream/text",
+        "stream/text[path=choices[0].delta.content]",
         "`as text/choices[0].delta.content;sse-json` -> each chunk's `choices[0].delta.content`, as `stream/text`",
     ),
     "stream/text": ("stream/text", None),
@@ -196,6 +339,28 @@ def test_old_casts_are_read_as_todays(old: str) -> None:
     assert reference.cast is not None
     cast, note = modern_cast(reference.cast)
     assert (str(cast), note) == CASTS[old]
+
+
+def test_what_todays_agent_cannot_say_is_a_mistake() -> None:
+    data = yaml.safe_load("component: {type: agent, actions: [{model: {component: a}}, {model: {component: b}}]}")
+    modern = modernise(data, action_keys)
+    assert modern.data["components"][0]["model"] == {"component": "a"}
+    sentence = "`model` is the same for all actions of an agent; write an agent of its own for this one"
+    assert modern.mistakes == [(sentence, ("components", 0, "actions", 1, "model"))]
+
+
+def test_a_key_that_a_type_has_today_is_not_an_older_one() -> None:
+    def own(kind: Any) -> Keys:
+        return Keys({"system_prompt"}, {"response_type", "output"})
+
+    data = yaml.safe_load("component: {type: own, response_type: a, system_prompt: b}")
+    modern = modernise(data, own)
+    assert modern.data == {"components": [{"type": "own", "system_prompt": "b", "actions": [{"response_type": "a"}]}]}
+
+
+def test_the_table_of_rules_says_since_when_and_where() -> None:
+    assert {rule.where for rule in RULES} == {"document", "workflow", "job", "component", "action"}
+    assert all(rule.since in ("first", "docs") or rule.since.startswith("202") for rule in RULES)
 
 
 def test_the_path_of_2025_08_01_is_kept() -> None:
@@ -216,9 +381,9 @@ DRAWN = {
         "   4 |   body: {a: [1, '${inptu.x}']}\n"
         "                          ^^^^^",
     "component:\n  type: http-client\n  endpoint: http://h\n  body:\n    streaming: true\n    \"*\": 1\n  stream_format: jsn\n":
-        "  the operator \"*\" is not in this version of composemagic\n"
+        "  a list is needed here, this is 1\n"
         "   6 |     \"*\": 1\n"
-        "            ^\n"
+        "                ^\n"
         "  unknown `stream_format` \"jsn\"; did you mean `json`?\n"
         "   7 |   stream_format: jsn\n"
         "                        ^^^",

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from composemagic.errors import UsageError
+import composemagic
+from composemagic.errors import DocumentError, UsageError
 from composemagic.workflow.environment import Environment
 
 
@@ -143,3 +144,75 @@ def test_the_variable_that_the_process_has_needs_no_file(tmp_path: Path, monkeyp
     (tmp_path / ".env").write_bytes(b"\xff")
     monkeypatch.setenv("CM_A", "process")
     assert Environment(folder=tmp_path)["CM_A"] == "process"
+
+
+# ── when it is asked ──
+
+LAZY = "components: [{id: a, type: echo, value: '${env.CM_A}'}, {id: b, type: echo, text: '${env.B}'}]\n"
+
+
+def test_a_components_variable_is_asked_for_when_a_run_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    workflow = composemagic.load("workflow: {job: {component: a}}\n" + LAZY)
+    assert workflow.unset_variables() == ("CM_A",)
+    run = workflow.start({})
+    run.wait()
+    assert run.error is not None
+    assert (run.error.kind, "CM_A" in run.error.sentence) == ("missing_variable", True)
+    assert str(run.error).endswith(
+        "   2 | components: [{id: a, type: echo, value: '${env.CM_A}'}, {id: b, type: echo, text: '${env.B}'}]\n"
+        "                                                ^^^^^^^^^^^"
+    )
+    monkeypatch.setenv("CM_A", "7")
+    assert (workflow().output, workflow.unset_variables()) == ("7", ())
+
+
+NOW: list[tuple[str, dict[str, str], str | None]] = [
+    ("workflow: {title: 'a ${env.CM_A}'}", {}, "the environment variable `CM_A` is not set"),
+    ("workflow: {title: 'a ${env.CM_A | b}'}", {}, None),
+    ("workflow: {job: {input: {a: '${env.CM_A}'}}}", {}, "the environment variable `CM_A` is not set"),
+    ("workflow: {job: {input: {a: '${env.CM_A as integer}'}}}", {"CM_A": "seven"}, '`env.CM_A`: "seven" is no integer'),
+    ("workflow: {job: {input: {a: '${env.CM_A as integer}'}}}", {"CM_A": "7"}, None),
+    ("workflow: {job: {}, output: '${env.CM_A as boolean}'}", {"CM_A": "maybe"}, '`env.CM_A`: "maybe" is no boolean'),
+    ("workflow: {job: {output: '${env.CM_A}'}}", {}, "the environment variable `CM_A` is not set"),
+    ("workflow: {job: {repeat_count: '${env.CM_A}'}}", {}, "the environment variable `CM_A` is not set"),
+    # whether a default is needed is known in a run
+    ("workflow: {job: {input: '${input.a | ${env.CM_A}}'}}", {}, None),
+    ("workflow: {job: {input: '${env.CM_B | ${env.CM_A}}'}}", {"CM_B": "b"}, None),
+    ("workflow: {job: {input: '${env.CM_B | ${env.CM_A}}'}}", {}, "the environment variable `CM_A` is not set"),
+    # in a component only what says which settings there are
+    ("workflow: {job: {component: {type: echo, value: '${env.CM_A}'}}}", {}, None),
+    ("workflow: {job: {component: {type: '${env.CM_A}'}}}", {}, "the environment variable `CM_A` is not set"),
+    ("workflow: {job: {component: {type: echo, id: '${env.CM_A}'}}}", {}, "the environment variable `CM_A` is not set"),
+    ("x-mine: '${env.CM_A}'", {}, None),
+    ("# ${env.CM_A}", {}, None),
+]
+
+
+@pytest.mark.parametrize(("text", "env", "sentence"), NOW)
+def test_outside_of_components_it_is_asked_at_once(text: str, env: dict[str, str], sentence: str | None) -> None:
+    document = f"{text}\ncomponent: {{type: echo}}\n"
+    try:
+        composemagic.load(document, env=env)
+        found = None
+    except DocumentError as error:
+        (mistake,) = error.mistakes
+        found = mistake.sentence
+        assert mistake.mark is not None
+        assert mistake.mark.line == 0
+    assert found == sentence
+
+
+def test_a_value_is_data_and_no_yaml() -> None:
+    text = "workflow: {title: '${env.CM_A}', job: {input: {k: '${env.CM_A}'}}}\ncomponent: {type: echo, value: '${input.k}'}\n"
+    for value in ("a: b", "x\ny: z", '"', "#", "${input.evil}", "- 1"):
+        workflow = composemagic.load(text, env={"CM_A": value})
+        assert (workflow.title, workflow().output, workflow.inputs) == (value, value, ())
+
+
+TYPED = [("7", 7), ("0.5", 0.5), ("true", True), ("null", None), ("text", "text"), ("yes", "yes"), ("012", 12)]
+
+
+@pytest.mark.parametrize(("value", "wanted"), TYPED)
+def test_alone_and_unquoted_it_has_the_type_that_yaml_would_give_it(value: str, wanted: object) -> None:
+    text = "component:\n  type: echo\n  value: [${env.CM_A}, '${env.CM_A}', x ${env.CM_A}]\n"
+    assert composemagic.load(text, env={"CM_A": value})().output == [wanted, value, f"x {value}"]

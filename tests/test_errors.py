@@ -134,6 +134,65 @@ def test_a_document_error_draws_all_mistakes_in_order() -> None:
     assert [mistake.sentence for mistake in error.mistakes] == ["without a place", "the first", "the second"]
 
 
+def test_mistakes_on_one_line_share_it() -> None:
+    source = cell("a: bb ccc\nd: e\n")
+    error = DocumentError([
+        Mistake("two", Mark(source, 0, 6, 3)),
+        Mistake("one", Mark(source, 0, 3, 2)),
+        Mistake("over", Mark(source, 0, 4, 3)),
+        Mistake("one", Mark(source, 0, 6, 1)),
+        Mistake("three", Mark(source, 1, 3)),
+    ])  # fmt: skip
+    assert str(error) == (
+        "compose: 5 mistakes in this cell\n"
+        "  one\n  over\n  two\n   1 | a: bb ccc\n          ^^^^^^\n"
+        "  three\n   2 | d: e\n          ^"
+    )
+
+
+def test_on_a_long_line_those_near_each_other_share_what_is_shown() -> None:
+    source = cell(LONG)
+    error = DocumentError([Mistake(str(column), Mark(source, 0, column, 6)) for column in (60, 72, 300)])
+    first, second = str(error).split("\n  300\n")
+    sentences, line, carets = first.split("\n")[1:3], *first.split("\n")[3:]
+    assert sentences == ["  60", "  72"]
+    assert [line[at : at + 6] for at, char in enumerate(carets) if char == "^" and carets[at - 1] == " "] == [
+        LONG[60:66],
+        LONG[72:78],
+    ]
+    assert second.split("\n")[0].count("<0050>") == 1
+
+
+@pytest.mark.parametrize(("count", "shown"), [(7, 7), (8, 7), (40, 7)])
+def test_what_is_more_than_a_screen_is_counted(count: int, shown: int) -> None:
+    source = cell("\n".join("a: b" for _ in range(count)))
+    drawn = str(DocumentError([Mistake(f"m{at}", Mark(source, at, 3)) for at in range(count)])).split("\n")
+    assert len(drawn) <= 24
+    assert drawn[0] == f"compose: {count} mistakes in this cell"
+    assert [line for line in drawn if line.startswith("  m")] == [f"  m{at}" for at in range(shown)]
+    assert drawn[-1] == (f"and {count - shown} more" if count > shown else "          ^")
+
+
+def test_more_than_a_dozen_on_one_line_are_counted() -> None:
+    source = cell("a: " + "b" * 30)
+    drawn = str(DocumentError([Mistake(f"m{at}", Mark(source, 0, 3 + at)) for at in range(30)])).split("\n")
+    assert (len(drawn), drawn[13][:8], drawn[-1]) == (16, "   1 | a", "and 18 more")
+    assert len(DocumentError([Mistake(f"m{at}") for at in range(30)]).mistakes) == 30
+
+
+def test_of_several_files_each_line_has_its_name() -> None:
+    one, two = Source("x/a.yml", "a: b", label="a.yml"), Source("x/b.yml", "c: d", 7, label="b.yml")
+    error = DocumentError([Mistake("in a", Mark(one, 0, 3)), Mistake("in b", Mark(two, 0, 3))])
+    assert str(error) == (
+        "compose: 2 mistakes in x/a.yml and x/b.yml\n"
+        "  in a\na.yml:1 | a: b\n             ^\n"
+        "  in b\nb.yml:7 | c: d\n             ^"
+    )
+    three = [*error.mistakes, Mistake("in c", Mark(Source("c.yml", "a"), 0, 0))]
+    assert str(DocumentError(three)).startswith("compose: 3 mistakes in x/a.yml, x/b.yml and c.yml\n")
+    assert str(RunError("x", "no", mark=error.mistakes[1].mark)) == "compose: no\nb.yml:7 | c: d\n             ^"
+
+
 def test_one_mistake_is_not_mistakes_and_several_sources_are_named() -> None:
     assert str(DocumentError([Mistake("x")])).startswith("compose: 1 mistake\n")
     both = [Mistake("x", Mark(Source(name, "a"), 0, 0)) for name in ("a.yml", "b.yml")]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+import composemagic
 from composemagic.errors import InputError
 from composemagic.language.expression import Cast
 from composemagic.language.template import compile_template
@@ -85,6 +86,82 @@ def test_names_in_the_order_written(value: Any, names: list[str]) -> None:
 def test_the_richest_occurrence_counts() -> None:
     found = one("${input.x} ${input.x as number | 3 @(title T)} ${input.x @(description D)}")
     assert (found.type, found.default, found.label, found.description) == ("number", 3.0, "T", "D")
+
+
+RICHEST: list[tuple[str, dict[str, Any]]] = [
+    ("${input.x} ${input.x as select/a,b}", {"type": "select", "options": ("a", "b")}),
+    ("${input.x as select/a,b} ${input.x as text | a}", {"type": "select", "options": ("a", "b"), "default": "a"}),
+    ("${input.x as number | 3} ${input.x as slider/0,5}", {"type": "slider", "bounds": (0.0, 5.0), "default": 3.0}),
+    ("${input.x as slider/0,5 | 1} ${input.x as slider/0,9 | 2}", {"bounds": (0.0, 5.0), "default": 1.0}),
+    ("${input.x | 7} ${input.x as integer}", {"type": "integer", "default": 7, "required": False}),
+    ('${input.x | "7"} ${input.x as integer}', {"type": "integer", "default": 7}),
+    ("${input.x | seven} ${input.x as integer}", {"type": "integer", "default": "seven"}),
+    ("${input.x as text} ${input.x as integer}", {"type": "text"}),
+    ("${input.x as integer} ${input.x as integer[]}", {"type": "integer", "is_list": True}),
+    ("${input.x as audio} ${input.x as audio/pcm[sample_rate=16000]}", {"type": "audio"}),
+    ("${input.x} ${input.x | null}", {"default": None, "has_default": True, "required": False}),
+    ("${input.x as text @(label A)} ${input.x as select/a @(label B) @(description C)}",
+     {"type": "select", "label": "A", "description": "C"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "wanted"), RICHEST)
+def test_what_says_the_most_counts(text: str, wanted: dict[str, Any]) -> None:
+    found = one(text)
+    assert {key: getattr(found, key) for key in wanted} == wanted
+
+
+def test_attributes_are_kept() -> None:
+    cast = one("${input.x as audio} ${input.x as audio/pcm[sample_rate=16000,channels=1];base64}").cast
+    assert cast is not None
+    assert (dict(cast.attrs), cast.subtype, cast.format) == ({"sample_rate": "16000", "channels": "1"}, "pcm", "base64")
+
+
+# of a workflow: who asks, and whom its own input hides
+WORKFLOWS: dict[str, tuple[str, list[str]]] = {
+    "the action": ("workflow: {job: {}}\ncomponent: {type: echo, value: '${input.a}'}", ["a"]),
+    "the action, where the input is passed on": (
+        "workflow: {job: {input: ' ${input} '}}\ncomponent: {type: echo, value: '${input.a}'}", [""],
+    ),
+    "passed on as it is": ("workflow: {job: {input: '${input}'}}\ncomponent: {type: echo, value: '${input.a}'}", ["a"]),
+    "hidden": ("workflow: {job: {input: {a: '${input.b}'}}}\ncomponent: {type: echo, value: '${input.a}'}", ["b"]),
+    "hidden by a constant": ("workflow: {job: {input: {a: 1}}}\ncomponent: {type: echo, value: '${input.a}'}", []),
+    "inline": ("workflow: {job: {component: {type: echo, value: '${input.a}'}, input: {a: '${input.b}'}}}", ["b"]),
+    "outputs as well": (
+        "workflow: {job: {output: '${input.b}'}, output: '${input.c}'}\ncomponent: {type: echo, value: '${input.a}'}",
+        ["a", "b", "c"],
+    ),
+    "an interrupt": (
+        "workflow: {job: {interrupt: {before: {message: '${input.b}'}}}}\ncomponent: {type: echo, value: '${input.a}'}",
+        ["b", "a"],
+    ),
+    "a hook's script is no template": (
+        "workflow: {job: {hook: {before: {script: \"def hook(input, **_): return '${input.b}'\"}}}}\n"
+        "component: {type: echo, value: '${input.a}'}", ["a"],
+    ),
+    "steps read what their pipeline is given": (
+        "workflow: {job: {type: pipeline, input: {t: '${input.a}'}, steps: [{input: '${input.t}'}]}}\n"
+        "component: {type: echo, value: '${input.b}'}", ["a"],
+    ),
+    "each item hides the input": (
+        "workflow: {job: {type: for-each, input: '${input.l}', do: {}}}\ncomponent: {type: echo, value: '${input.b}'}", ["l"],
+    ),
+    "an inner workflow": (
+        "workflows: [{id: m, default: true, job: {component: w}}, {id: i, job: {component: e}}]\n"
+        "components: [{id: w, type: workflow, workflow: i}, {id: e, type: echo, value: '${input.a as number | 1}'}]", ["a"],
+    ),
+    "an inner workflow that is given its own": (
+        "workflows: [{id: m, default: true, job: {component: w}}, {id: i, job: {component: e}}]\n"
+        "components: [{id: w, type: workflow, workflow: i, input: {a: '${input.b}'}}, {id: e, type: echo, value: '${input.a}'}]",
+        ["b"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_what_a_workflow_asks_for(name: str) -> None:
+    text, names = WORKFLOWS[name]
+    assert [found.name for found in composemagic.load(text + "\n").inputs] == names
 
 
 @pytest.mark.parametrize(

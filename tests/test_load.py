@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -13,8 +14,10 @@ from hypothesis import strategies as st
 
 import composemagic
 from composemagic import components
+from composemagic.api import load_all
 from composemagic.components.echo import Echo
 from composemagic.errors import DocumentError, UsageError
+from composemagic.workflow import schema
 from composemagic.workflow.component import Settings
 from composemagic.workflow.load import Loaded
 from composemagic.workflow.load import load as load_document
@@ -274,6 +277,16 @@ NOTES: dict[str, tuple[str, list[str]]] = {
     "the peer's own": ("tracer: {}\nloggers: []\ncomponent: {type: echo, runtime: docker, max_concurrent_count: 3}",
                        ["`tracer` is accepted and not used by composemagic", "`loggers` is accepted and not used by composemagic",
                         "`runtime` is accepted and not used by composemagic", "`max_concurrent_count` is accepted and not used by composemagic"]),
+    "a component type that only the peer runs": (
+        "components:\n  - {id: pic, type: image-processor, method: [resize], anything: {goes: '${'}, action: {width: '${w'}}\n  - {id: e, type: echo}\n"
+        "workflow: {job: {component: pic}}",
+        ["the component type `image-processor` is not run by composemagic; a run that needs it ends there",
+         "the component `e` is used by no job"]),
+    "a controller of the peer's": (
+        "controller: {adapter: {type: queue-subscriber, driver: redis}, queue: {driver: redis}, threaded: true, runtime: docker, name: n}\ncomponent: {type: echo}",
+        ["`threaded` is accepted and not used by composemagic", "`queue` is accepted and not used by composemagic",
+         "`runtime` is accepted and not used by composemagic",
+         "the adapter `queue-subscriber` is accepted and not used by composemagic"]),
     "the default runtime": ("component: {type: echo, runtime: native}", []),
     "look-alikes": ("component: {type: echo, text: 'a $input.x {{input.y}} $${z}'}",
                     ["read as text: `$${` writes a literal `${`",
@@ -312,6 +325,169 @@ def test_notes(name: str) -> None:
         if not note.startswith("read as: an action's fields") or "sse" in note
     ]
     assert found == notes
+
+
+PEERS = "components: [{id: pic, type: video-mixer, x: 1}, {id: e, type: echo, text: hi}]\n"
+
+
+def test_a_run_ends_only_where_a_job_needs_what_only_the_peer_runs() -> None:
+    assert composemagic.load(PEERS + "workflow: {job: {component: e}}\n")().output == "hi"
+    run = composemagic.load(PEERS + "workflow: {job: {component: pic, input: '${input}'}}\n").start({})
+    run.wait()
+    assert run.error is not None
+    assert (run.status, run.error.kind) == ("failed", "foreign")
+    assert str(run.error) == (
+        "compose: the component type `video-mixer` is not run by composemagic\n"
+        "   1 | components: [{id: pic, type: video-mixer, x: 1}, {id: e, type: echo, text: hi}]\n"
+        "                                    ^^^^^^^^^^^"
+    )
+
+
+def test_what_only_the_peer_runs_still_asks_for_its_inputs() -> None:
+    flat = "component: {type: image-processor, image: '${input.image}', width: '${input.'}\n"
+    assert [one.name for one in composemagic.load(flat).inputs] == ["image"]
+    text = "component: {type: image-processor, actions: [{id: a, width: '${input.width as integer}'}, {id: b}]}\n"
+    workflow = composemagic.load(text + "workflow: {job: {action: a}}\n")
+    assert [(one.name, one.type) for one in workflow.inputs] == [("width", "integer")]
+    with pytest.raises(DocumentError, match="no action `c`"):
+        composemagic.load(text + "workflow: {job: {action: c}}\n")
+
+
+_NO_SERVER = "asks a server, which composemagic does not speak to; write `driver: memory`, or `driver: sqlite` for a file"
+_TASKS = "composemagic runs models for the tasks chat-completion, text-generation, text-embedding, not for"
+# of the types that run here: what only the peer runs of them, and why it is not run
+FOREIGN: dict[str, tuple[str, str]] = {
+    "a task": ("type: model, task: speech-to-text, family: whisper, action: {audio: '${input.x}'}", f"{_TASKS} `speech-to-text`"),
+    "a driver": ("type: model, task: chat-completion, driver: vllm, action: {messages: '${input.x}'}",
+                 "composemagic runs models with `driver: llamacpp`, not `vllm`; a model server is asked with an http-client"),
+    "a model of the Hub": ("type: model, task: text-generation, model: org/name-2.5, text: '${input.x}', stream: true",
+                           "composemagic fetches no model `org/name-2.5`: `model` is a GGUF file in the workflow's folder, or nothing for the embedded model"),
+    "a model of the Hub, in full": ("type: model, task: text-generation, model: {provider: huggingface, repository: a/b}, prompt: '${input.x}'",
+                                    "composemagic fetches no model `a/b`: `model` is a GGUF file in the workflow's folder, or nothing for the embedded model"),
+    "redis": ("type: key-value-store, driver: redis, url: u, db: 3, action: {method: get, key: '${input.x}'}",
+              "`driver: redis` is not run by composemagic; write `driver: memory`, or `driver: sqlite` for a file"),
+    "a vector server": ("type: vector-store, driver: milvus, alias: a, action: {method: search, query: '${input.x}'}", f"`driver: milvus` {_NO_SERVER}"),
+    "chroma as a server": ("type: vector-store, driver: chroma, mode: server, action: {method: search, query: '${input.x}'}",
+                           f"`driver: chroma` {_NO_SERVER}"),
+    "a data set of the Hub": ("type: datasets, action: {method: load, provider: huggingface, path: '${input.x}', split: train}",
+                              "composemagic loads nothing from the Hugging Face Hub; download the file and write `path: data.parquet`"),
+    "a driver of the Hub": ("type: datasets, driver: huggingface, action: {path: '${input.x}'}",
+                            "composemagic loads nothing from the Hugging Face Hub; download the file and write `path: data.parquet`"),
+    "a method that is a job here": ("type: datasets, action: {method: map, dataset: '${input.x}', template: {}}",
+                                    "`method: map` is written as a job of type `for-each`"),
+    "a browser": ("type: web-scraper, action: {url: '${input.x}', wait_until: idle}",
+                  "`wait_until` needs a browser, which composemagic does not run"),
+    "a container": ("type: http-server, runtime: {type: docker, image: nginx}, port: 8090, action: {path: '/${input.x}'}",
+                    "`runtime: docker` is not run by composemagic; start the server yourself and ask it with an http-client"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_what_only_the_peer_runs_of_a_type_loads_and_ends_the_run_that_needs_it(name: str) -> None:
+    yaml, why = FOREIGN[name]
+    workflow = composemagic.load(f"workflow: {{job: {{component: c}}}}\ncomponent: {{id: c, {yaml}}}\n")
+    assert f"{why}; a run that needs it ends there" in workflow.notes
+    assert [one.name for one in workflow.inputs] == ["x"]
+    run = workflow.start({"x": "hi"})
+    run.wait()
+    assert run.error is not None
+    assert (run.status, run.error.kind, run.error.sentence) == ("failed", "foreign", why)
+
+
+def test_an_action_runs_beside_one_that_only_the_peer_runs() -> None:
+    text = "component: {id: d, type: datasets, actions: [{id: hub, provider: huggingface, path: a/b}, {id: own, variable: rows, limt: 3}]}\n"
+    with pytest.raises(DocumentError, match="unknown key `limt` in a datasets action") as caught:
+        composemagic.load(text + "workflow: {job: {action: own}}\n")
+    assert len(caught.value.mistakes) == 1
+    loaded = load(text.replace(", limt: 3", "") + "workflow: {job: {action: own}}\n")
+    assert loaded.plan().actions[0].component.type == "datasets"
+    assert any(note.startswith("composemagic loads nothing from the Hugging Face Hub") for note in loaded.notes)
+
+
+def test_a_component_class_of_somebody_else_may_lack_the_question() -> None:
+    class Bare:
+        type, sources, text_fields, spellings = "bare", ("result",), frozenset(), {}
+        call_sources: ClassVar[dict[str, Any]] = {}
+        settings, action = Settings, Settings
+
+        @classmethod
+        def faults(cls, settings: Any, action: Any) -> list[Any]:
+            return []
+
+    assert load_document("component: {type: bare}\n", {"bare": Bare}.get, known_types=["bare"], name="t").plans  # type: ignore[arg-type]
+
+
+def test_the_public_address_of_a_gateway_is_known_and_ends_the_run_that_fills_it() -> None:
+    text = "gateway: {type: http-tunnel, port: 8090}\ncomponent: {type: echo, text: 'at ${gateway:8090.public_url}/x'}\n"
+    workflow = composemagic.load(text)
+    assert "`gateway:8090` is not run by composemagic; a run that fills it ends there" in workflow.notes
+    run = workflow.start({})
+    run.wait()
+    assert run.error is not None
+    assert run.error.sentence == "`gateway:8090` is not run by composemagic; write the public address itself"
+    assert composemagic.load(text.replace("public_url}", "public_url | http://me}"))().output == "at http://me/x"
+
+
+def test_words_for_people_may_show_references() -> None:
+    words = "'By ${env.CM_AUTHOR | me}: `${input.x}` and `${output}` and `${` and $${env.CM_AUTHOR}'"
+    text = f"workflow: {{title: {words}, description: {words}, job: {{}}}}\ncomponent: {{type: echo}}\n"
+    plan = load(text, env={"CM_AUTHOR": "Ann"}).plan()
+    assert plan.title == plan.description == "By Ann: `${input.x}` and `${output}` and `${` and $${env.CM_AUTHOR}"
+
+
+COMPONENT_ALONE: dict[str, tuple[str, int]] = {
+    "one action": ("component: {type: echo}", 1),
+    "several actions": ("component: {type: echo, actions: [{id: a}, {id: b}]}", 0),
+    "several, one of them the default": ("component: {type: echo, actions: [{id: a}, {id: b, default: true}]}", 1),
+    "several components": ("components: [{id: a, type: echo}, {id: b, type: echo}]", 0),
+    "several, one of them the default one": ("components: [{id: a, type: echo}, {id: b, type: echo, default: true}]", 1),
+    "two defaults": ("components: [{id: a, type: echo, default: true}, {id: b, type: echo, default: true}]", 0),
+}
+
+
+@pytest.mark.parametrize("name", COMPONENT_ALONE)
+def test_components_alone_are_a_workflow_where_it_is_clear_what_runs(name: str) -> None:
+    text, count = COMPONENT_ALONE[name]
+    assert len(load(text).plans) == count
+
+
+def test_a_condition_may_have_an_input_of_its_own() -> None:
+    text = (
+        "workflow: {jobs: [{id: r, type: if, conditions: [{input: '${input.a as integer}', operator: gt, value: 3, if_true: big},"
+        " {input: '${input.b}', value: x, if_true: named}], otherwise: small},"
+        " {id: big, input: b}, {id: named, input: n}, {id: small, input: s}]}\ncomponent: {type: echo, text: '${input}'}\n"
+    )
+    workflow = composemagic.load(text)
+    found = [workflow(**given).output for given in ({"a": 5, "b": "x"}, {"a": 1, "b": "x"}, {"a": 1, "b": "y"})]
+    assert found == ["b", "n", "s"]
+    assert [(one.name, one.type) for one in workflow.inputs] == [("a", "integer"), ("b", "string")]
+
+
+def test_the_peers_name_of_a_run() -> None:
+    text = "workflow: {job: {input: '${context.task_id}', output: ['${output}', '${context.run_id}']}}\ncomponent: {type: echo, text: '${input} ${context.task_id}'}\n"
+    run = composemagic.load(text)()
+    assert run.output == [f"{run.id} {run.id}", run.id]
+
+
+@pytest.mark.parametrize("kind", schema.LATER_COMPONENT_TYPES)
+def test_a_type_that_only_the_peer_runs_loads(kind: str) -> None:
+    assert components.find(kind) is None, "what we run is no more the peer's alone"
+    notes = composemagic.load(f"component: {{type: {kind}, whatever: 1}}\n").notes
+    assert notes[-1].startswith(f"the component type `{kind}` is not run by composemagic")
+
+
+def test_a_class_of_ones_own_may_take_the_place_of_a_type_of_the_peers() -> None:
+    class Images(Echo):
+        """Ours."""
+
+        type: ClassVar[str] = "image-processor"
+
+    undo = components.register(Images)
+    try:
+        workflow = composemagic.load("component: {type: image-processor, text: hi}\n")
+        assert (workflow().output, [note for note in workflow.notes if "known and not run" in note]) == ("hi", [])
+    finally:
+        undo()
 
 
 def test_a_type_from_the_environment_takes_an_actions_fields_on_the_component() -> None:
@@ -373,12 +549,14 @@ SEEDS: list[Any] = [yaml.safe_load(text) for text in (SEED, TODAY, SEVERAL)]
 ODD = st.sampled_from([
     None, True, False, 0, -1, 2.5, 10**30, float("nan"), "", " ", "text", "${", "${input.x}", "${env.X}", "${response[].x}", "...${input.l}",
     "${input.x as nubmer | 1}", "${input.x | ${", "$${", "\u202e名\u0301\t\x85", "echo", "http-client", "__default__", [], {}, [None], [[]], [{}], {"": None},
-    {"...": 1}, {"*": "${input}"}, {"type": "echo"}, {"id": 5}, ["a", {"b": []}],
+    {"...": 1}, {"*": "${input}"}, {"type": "echo"}, {"id": 5}, ["a", {"b": []}], "filter", "for-each", "random-router", "agent", "workflow",
+    "image-processor", "queue-subscriber", {"type": "pipeline", "steps": [{}, {"do": 1}]}, [{"target": "a"}, {"to": 1}], {"?": {"if_true": "${x}"}},
 ])  # fmt: skip
 KEYS = st.sampled_from([
     "type", "id", "default", "job", "jobs", "action", "actions", "component", "components", "workflow", "workflows", "input", "output", "body",
     "headers", "path", "endpoint", "method", "stream_format", "depends_on", "adapter", "controller", "webui", "port", "text", "value", "runtime",
-    "...", "x-y", "${k}", "", "tracer", "retry", "streaming",
+    "...", "x-y", "${k}", "", "tracer", "retry", "streaming", "do", "steps", "routings", "when", "where", "on_error", "repeat_count", "name",
+    "response_type", "system_prompt", "model", "interrupt", "until", "*", "?", "+", "target", "driver", "adapters",
 ])  # fmt: skip
 
 
@@ -427,6 +605,19 @@ def test_whatever_a_document_says_it_loads_or_its_mistakes_are_drawn(document: A
         for plan in loaded.plans.values():
             assert all(one.name or at == 0 for at, one in enumerate(plan.inputs))
             assert isinstance(plan.variables, tuple)
+            assert plan.outputs
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(mutated(), mutated())
+def test_whatever_two_files_say_they_load_or_their_mistakes_are_drawn(one: Any, two: Any) -> None:
+    texts = [yaml.safe_dump(each, allow_unicode=True, sort_keys=False) for each in (one, two)]
+    try:
+        for workflow in load_all(texts, env={"X": "1"}):
+            json.dumps([workflow.input_schema(), workflow.output_schema()], allow_nan=False)
+            assert workflow.outputs
+    except DocumentError as error:
+        assert len(str(error).splitlines()) <= 24 + len(error.mistakes[0].draw().splitlines())
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -66,12 +66,16 @@ class WorkflowId(str):
 
 
 class Value:
-    """What a component yields once, alone, when its answer is one value and not a stream."""
+    """What a component yields once, alone, when its answer is one value and not a stream.
 
-    __slots__ = ("value",)
+    `output` reads it under each of the component's sources, but for those that `sources` gives another value.
+    """
 
-    def __init__(self, value: Any) -> None:
+    __slots__ = ("sources", "value")
+
+    def __init__(self, value: Any, sources: Mapping[str, Any] | None = None) -> None:
         self.value = value
+        self.sources = sources or {}
 
 
 class Batch(list[Any]):
@@ -165,8 +169,18 @@ class Context(Protocol):
     def function(self, name: str) -> Callable[..., Any]:
         """The Python function of a name that the user gave or the notebook has. Raises RunError."""
 
+    def variable(self, name: str) -> Any:
+        """What the notebook has under a name, such as a table. Raises RunError for a name it does not have."""
+
     def note(self, sentence: str) -> None:
         """Tell the user something that is no error."""
+
+    def waiting(self, seconds: float, reason: str, attempt: int, of: int) -> None:
+        """Tell the user that the same thing is tried again in so many seconds, for the `attempt`-th time of `of`, and why."""
+
+    @property
+    def retries(self) -> int | None:
+        """How often the job's own `retry` tries again, None where it has none: a component then follows its own habit."""
 
     def answered_by(self, model: str, *, instead_of: str | None = None, local: bool = False) -> None:
         """Say which model answered; `local`: the embedded one, `instead_of` the model that was asked for."""
@@ -201,7 +215,8 @@ class Component(Protocol):
     """Something that acts. One instance serves every run of a loaded workflow.
 
     `type` is its name in YAML, `sources` what its `output` may read, `call_sources` what the inputs of its calls may read
-    beside the action's own, by setting, `text_fields` the settings that are text even where an
+    beside the action's own, by setting; `nested` are settings whose own keys are compiled one by one, each in `Action.fields`
+    under a name such as `completion.path`, and the sources these may read besides; `text_fields` the settings that are text even where an
     environment variable looks like a number, `spellings` how the values inside some of them are written (a value and the
     literal text before it -> text); `settings` and `action` are the models of its YAML.
     """
@@ -209,15 +224,26 @@ class Component(Protocol):
     type: ClassVar[str]
     sources: ClassVar[tuple[str, ...]] = ("result",)
     call_sources: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    nested: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     text_fields: ClassVar[frozenset[str]] = frozenset()
     spellings: ClassVar[Mapping[str, Spell]] = {}
     settings: ClassVar[SettingsModel] = Settings
     action: ClassVar[SettingsModel] = Settings
 
     @classmethod
-    def faults(cls, settings: Mapping[str, Any], action: Mapping[str, Any]) -> Iterable[tuple[str, str | None]]:
-        """What the models cannot see: a sentence and the action's key it is about, for each mistake."""
+    def faults(cls, settings: Mapping[str, Any], action: Mapping[str, Any]) -> Iterable[tuple[Any, ...]]:
+        """What the models cannot see: a sentence and the action's key it is about (or the path of keys, or None), for each
+        mistake. A path that begins with ".." is of the component's keys; True as a third item: the key is wrong, not its value.
+        """
         return ()
+
+    @classmethod
+    def not_run(cls, settings: Mapping[str, Any], action: Mapping[str, Any]) -> str | None:
+        """Why an action that the peer runs is not run here, as a sentence, or None.
+
+        Such an action loads with that as a note, unchecked, and a run that needs it ends with it.
+        """
+        return None
 
     def run(self, action: Action, context: Context) -> AsyncGenerator[Any, None]:
         """Act: yield chunks (one by one or as a Batch), or one Value. Raises RunError."""

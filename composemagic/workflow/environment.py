@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from composemagic.errors import UsageError
+from composemagic.words import say
 
-__all__ = ["Environment"]
+__all__ = ["Environment", "pair"]
 
 _ROOT_MARKS = (".git", "pyproject.toml")
 
@@ -30,7 +31,7 @@ class Environment(Mapping[str, str]):
         self._from_files: dict[str, str] | None = None
         for file in self._files:
             if not file.is_file():
-                raise UsageError(f"there is no env file `{file}`")
+                raise UsageError(say("there is no env file `{path}`", path=file))
 
     def __getitem__(self, name: str) -> str:
         for source in (self._overrides, os.environ):
@@ -54,6 +55,16 @@ class Environment(Mapping[str, str]):
         return self._from_files
 
 
+def pair(item: str, option: str) -> tuple[str, str]:
+    """`KEY=VALUE` in two, as a face's option gives it. Raises UsageError, which names the option and not what it was given:
+    that may be a key's value.
+    """
+    key, equals, value = item.partition("=")
+    if not key or not equals:
+        raise UsageError(say("{option} is written `{option} KEY=VALUE`", option=option))
+    return key, value
+
+
 def _nearest(folder: Path) -> list[Path]:
     for place in (folder, *folder.parents):
         if (place / ".env").is_file():
@@ -70,6 +81,6 @@ def _values(file: Path) -> dict[str, str]:
     try:
         values = dotenv_values(file, interpolate=False, encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the env file `{file}` cannot be read: {error}") from None
+        raise UsageError(say("the env file `{path}` cannot be read: {reason}", path=file, reason=error)) from None
     # a copied .env.sample has names without values: they are not set
     return {name: value for name, value in values.items() if value}

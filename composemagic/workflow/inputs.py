@@ -12,34 +12,25 @@ from composemagic.language.dialects import modern_cast
 from composemagic.language.expression import Cast, Default, Name, Reference, parse_path
 from composemagic.language.path import finder
 from composemagic.language.template import Hole, Template, default_value
+from composemagic.words import say
+from composemagic.workflow.variable import Variable, object_schema, schema_of
 
-__all__ = ["Input", "check_values", "infer"]
+__all__ = ["Input", "at", "check_values", "infer", "input_of", "input_schema", "lacking"]
 
 _ALIASES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
+# whose defaults are values of another kind than their text; the rest is read in a run
+_CONVERTED = frozenset({"integer", "number", "boolean", "slider", "list", "object", "json", *_ALIASES} - {"str"})
 _UNTYPED = {bool: "boolean", int: "integer", float: "number"}
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
-    """One value a workflow asks for.
+@dataclass(frozen=True, slots=True, repr=False)
+class Input(Variable):
+    """One value a workflow asks for; its name is empty for a whole `${input}`.
 
-    `type` is a cast's name ("string" where the YAML gives none), `options` what `select/...` offers, `bounds` the
-    (min, max[, step]) of a slider, `default` is meaningful when `has_default`. `label` and `description` come from
-    `@(...)` annotations. `name` is a dotted path for `${input.a.b}`, and empty for a whole `${input}`. `is_open`: the whole
-    `${input}` is used as well, so other names than those asked for may be given.
+    `is_open`: the whole `${input}` is used as well, so other names than those asked for may be given.
     """
 
-    name: str
-    type: str = "string"
-    is_list: bool = False
-    options: tuple[str, ...] = ()
-    bounds: tuple[float, ...] = ()
-    default: Any = None
-    has_default: bool = False
     required: bool = True
-    label: str | None = None
-    description: str | None = None
-    cast: Cast | None = field(default=None, repr=False, compare=False)
     is_open: bool = field(default=False, repr=False, compare=False)
 
     def __repr__(self) -> str:
@@ -49,13 +40,13 @@ class Input:
     def problem(self, value: Any) -> str | None:
         """What is wrong with a value given for this input, as a sentence, or None."""
         if value is None or (value == "" and (self.required or self.type in EMPTY_IS_MISSING)):
-            return f"`{self.name}` is missing" if self.required else None
+            return say("`{name}` is missing", name=self.name) if self.required else None
         if self.cast is None:
             return None
         try:
             convert(value, self.cast)
         except CastError as error:
-            return f"`{self.name}`: {error}"
+            return say("`{name}`: {problem}", name=self.name, problem=error)
         return None
 
 
@@ -71,7 +62,7 @@ def infer(templates: Iterable[Template]) -> tuple[Input, ...]:
     wanted: set[str] = set()
     for template in templates:
         for reference, may_be_null in _input_references(template.holes):
-            one = _input(reference)
+            one = input_of(reference)
             found.setdefault(one.name, []).append(one)
             if reference.default is not None:
                 optional.add(one.name)
@@ -90,10 +81,32 @@ def check_values(inputs: Iterable[Input], values: Mapping[str, Any], *, hint: st
     A name that is not asked for and looks like none that is, is accepted.
     """
     inputs = tuple(inputs)
-    problems = {one.name: problem for one in inputs if (problem := one.problem(_at(values, one.name)))}
+    problems = {one.name: problem for one in inputs if (problem := one.problem(at(values, one.name)))}
     problems |= _misspelt(inputs, values)
     if problems:
         raise InputError(problems, hint=hint)
+
+
+def input_schema(inputs: Iterable[Input]) -> dict[str, Any]:
+    """The object that a workflow takes, as JSON Schema 2020-12; a workflow that takes anything whole says so."""
+    inputs = tuple(inputs)
+    named = [one for one in inputs if one.name]
+    whole = next((one for one in inputs if not one.name), None)
+    if whole is not None and not named:
+        return schema_of(whole) if whole.cast is not None else {}
+    return object_schema((one.name, schema_of(one), one.required) for one in named)
+
+
+def lacking(inputs: Iterable[Input], values: Mapping[str, Any]) -> tuple[Input, ...]:
+    """The required inputs that have no value."""
+    return tuple(one for one in inputs if one.required and at(values, one.name) in (None, ""))
+
+
+def at(values: Mapping[str, Any], name: str) -> Any:
+    """The value of an input, whose name may be a path; null where there is none. All values for the empty name."""
+    if name in values:
+        return values[name]
+    return finder(parse_path(name))(values) if name else values
 
 
 def _misspelt(inputs: tuple[Input, ...], values: Mapping[str, Any]) -> dict[str, str]:
@@ -103,7 +116,7 @@ def _misspelt(inputs: tuple[Input, ...], values: Mapping[str, Any]) -> dict[str,
     asked = {one.name: None for one in inputs} | {_root(one.name): None for one in inputs}
     left = [name for name in asked if name not in values]
     return {
-        name: f"the workflow does not ask for `{name}`{near}"
+        name: say("the workflow does not ask for `{name}`{near}", name=name, near=near)
         for name in values
         if name not in asked and (near := suggest(name, left))
     }
@@ -113,12 +126,6 @@ def _root(name: str) -> str:
     """The field of the input that a path begins with."""
     first = parse_path(name)[:1] if name else ()
     return next((segment.name for segment in first if isinstance(segment, Name)), name)
-
-
-def _at(values: Mapping[str, Any], name: str) -> Any:
-    if name in values:
-        return values[name]
-    return finder(parse_path(name))(values) if name else values
 
 
 def _input_references(holes: tuple[Hole, ...]) -> Iterator[tuple[Reference, bool]]:
@@ -131,7 +138,8 @@ def _input_references(holes: tuple[Hole, ...]) -> Iterator[tuple[Reference, bool
             yield hole.reference, hole.is_spread or id(hole.reference) in fallbacks
 
 
-def _input(reference: Reference) -> Input:
+def input_of(reference: Reference) -> Input:
+    """What one reference says of the value it reads."""
     cast = modern_cast(reference.cast)[0] if reference.cast else None
     has_default, default, kind = _default(reference.default, cast)
     notes = {note.name: note.text for note in reference.annotations}
@@ -154,7 +162,7 @@ def _default(default: Default | None, cast: Cast | None) -> tuple[bool, Any, str
     if default is None or default.literal is None:
         return False, None, "string"
     value = default_value(default, cast, whole=True)
-    if cast is not None and value is not None:
+    if cast is not None and value is not None and (cast.is_list or cast.type in _CONVERTED):
         try:
             value = convert(value, cast)
         except CastError:
@@ -163,12 +171,29 @@ def _default(default: Default | None, cast: Cast | None) -> tuple[bool, Any, str
 
 
 def _richest(occurrences: list[Input]) -> Input:
-    best = max(occurrences, key=lambda one: (one.cast is not None, one.has_default))
-    with_default = next((one for one in occurrences if one.has_default), best)
+    best = max(occurrences, key=_richness)
+    with_default = best if best.has_default else next((one for one in occurrences if one.has_default), best)
     return replace(
         best,
-        default=with_default.default,
+        default=_in_type(with_default.default, best.cast),
         has_default=with_default.has_default,
         label=next((one.label for one in occurrences if one.label), None),
         description=next((one.description for one in occurrences if one.description), None),
     )
+
+
+def _richness(one: Input) -> tuple[bool, int, bool]:
+    """A type says more than none, one with options, bounds or attributes more than a plain one, and then a default."""
+    cast = one.cast
+    if cast is None:
+        return False, 0, one.has_default
+    says = (cast.is_list, bool(cast.subtype), bool(cast.attrs), bool(cast.format))
+    return True, sum(says), one.has_default
+
+
+def _in_type(default: Any, cast: Cast | None) -> Any:
+    """A default of another occurrence, in the type that is shown."""
+    try:
+        return convert(default, cast) if cast is not None and cast.type in _CONVERTED else default
+    except CastError:
+        return default

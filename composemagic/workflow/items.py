@@ -6,14 +6,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from composemagic.words import say
 from composemagic.workflow import schema
 from composemagic.workflow.report import Report
 
-__all__ = ["Item", "article", "check_both", "is_flat", "listed", "with_filled"]
+__all__ = ["Item", "check_both", "is_flat", "listed", "with_filled"]
 
 Path = tuple[str | int, ...]
 
 _PARTS = ("job", "jobs", "action", "actions", "input", "output")  # what is checked by itself
+_WORDS = ("name", "title", "description")  # for people: what looks like a reference there is an example
+_ALWAYS_NOW = ("driver",)  # what tells which settings there are is never left for later
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +49,19 @@ def listed(report: Report, found: list[Any], path: Path, what: str) -> list[Item
 
 def with_filled(report: Report, item: Item, model: type[schema.Settings]) -> dict[str, Any]:
     """A workflow or component whose plain settings - all but its templates - have their `${env.X}` filled."""
-    plain = [key for key in model.model_fields if key not in _PARTS and key in item.data]
-    now = {
-        key: report.filled(item.data[key], (*item.path, key), texts=key not in ("default", "private")) for key in plain
-    }
+    plain = [key for key in (*model.model_fields, *_ALWAYS_NOW) if key not in _PARTS and key in item.data]
+    now = {}
+    for key in plain:
+        value, path = item.data[key], (*item.path, key)
+        if key in _WORDS and isinstance(value, str):
+            now[key] = report.filled_words(value, path)
+        else:
+            now[key] = report.filled(value, path, texts=key not in ("default", "private"))
     return {**item.data, **now}
 
 
 def check_both(report: Report, item: Item, key: str) -> None:
-    if key in item.data and f"{key}s" in item.data:
-        report.fault(f"`{key}` and `{key}s` are both given; write one of them", (*item.path, key), in_key=True)
+    report.faults += schema.both(item.data, key, item.path)
 
 
 def is_flat(report: Report, path: Path, key: str) -> bool:
@@ -64,13 +70,46 @@ def is_flat(report: Report, path: Path, key: str) -> bool:
     return modern.origin((*path, key, 0)) == modern.origin(path)
 
 
-def article(word: str) -> str:
-    return "an" if word[:1] in "aeiou" or word.startswith("http") else "a"
-
-
 def _no_mapping(value: Any, what: str) -> str:
-    sentence = f"{article(what)} {what} is a mapping, this is {schema.kind(value)}"
-    return f"{sentence}; for several, write `{what}s:`" if isinstance(value, list) else sentence
+    if isinstance(value, list):
+        return say("{thing} is a mapping, this is a list; for several, write `{what}s:`", thing=_a(what), what=what)
+    return say("{thing} is a mapping, this is {value}", thing=_a(what), value=schema.kind(value))
+
+
+def _a(what: str) -> str:
+    match what:
+        case "component":
+            return say("a component")
+        case "action":
+            return say("an action")
+        case "workflow":
+            return say("a workflow")
+        case _:
+            return say("a job")
+
+
+def _twice(what: str, name: str) -> str:
+    match what:
+        case "component":
+            return say("two components are called `{id}`", id=name)
+        case "action":
+            return say("two actions are called `{id}`", id=name)
+        case "workflow":
+            return say("two workflows are called `{id}`", id=name)
+        case _:
+            return say("two jobs are called `{id}`", id=name)
+
+
+def _as_well(what: str, name: str) -> str:
+    match what:
+        case "component":
+            return say("`{id}` is the id of this component as well", id=name)
+        case "action":
+            return say("`{id}` is the id of this action as well", id=name)
+        case "workflow":
+            return say("`{id}` is the id of this workflow as well", id=name)
+        case _:
+            return say("`{id}` is the id of this job as well", id=name)
 
 
 def _check_ids(report: Report, items: Iterable[Item], what: str) -> None:
@@ -80,5 +119,5 @@ def _check_ids(report: Report, items: Iterable[Item], what: str) -> None:
             continue
         other = first.setdefault(item.id, item)
         if other is not item:
-            report.fault(f"two {what}s are called `{item.id}`", (*item.path, "id"))
-            report.fault(f"`{item.id}` is the id of this {what} as well", (*other.path, "id"))
+            report.fault(_twice(what, item.id), (*item.path, "id"))
+            report.fault(_as_well(what, item.id), (*other.path, "id"))

@@ -10,6 +10,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from composemagic.errors import suggest
+from composemagic.words import say
 from composemagic.workflow.component import Settings
 
 __all__ = [
@@ -17,14 +18,16 @@ __all__ = [
     "Component",
     "Controller",
     "Fault",
-    "Job",
     "Settings",
     "Workflow",
+    "action_of",
+    "both",
     "check",
+    "check_controller",
     "check_top",
+    "component_of",
     "kind",
     "no_component_type",
-    "no_job_type",
     "without_extensions",
 ]
 
@@ -36,17 +39,26 @@ FOREIGN_TOP_KEYS = tuple(
     name + end for name in ("listener", "gateway", "system", "tracer", "logger") for end in ("", "s")
 )
 
-# the peer's, which later versions of composemagic will run
-LATER_JOB_TYPES = (
-    "if", "switch", "random-router", "delay", "filter", "for-each", "pipeline", "loop", "accumulate", "fan-out",
-)  # fmt: skip
+# what the peer serves a document with and composemagic does not
+FOREIGN_CONTROLLER_KEYS = ("max_concurrent_count", "shutdown_pending_period", "shutdown_timeout", "threaded", "queue")
+FOREIGN_ADAPTERS = ("mcp-server", "queue-subscriber")
+
+# the types of the peer's components (0.4.120 and its documentation) that no class of ours runs; a class that is registered
+# under one of these names is found first
 LATER_COMPONENT_TYPES = (
-    "http-server", "mcp-client", "mcp-server", "model", "model-trainer", "datasets", "shell", "workflow", "agent",
-    "text-splitter", "vector-store", "key-value-store", "image-processor", "web-browser", "web-scraper",
+    "audio-analyzer", "audio-capture", "audio-clipper", "audio-converter", "audio-extractor",
+    "audio-feature-extractor", "audio-mixer", "audio-playback", "audio-processor", "audio-segment-detector",
+    "audio-silence-detector", "audio-synchronizer", "camera-pose-estimator", "data-queue", "document-loader",
+    "file-store", "graph-store", "html-frame-renderer", "image-analyzer", "image-compressor",
+    "image-drawing", "image-processor", "json-rpc-client", "mcp-server",
+    "media-downloader", "media-inspector", "model-3d-converter", "model-3d-renderer", "model-memory", "model-tokenizer",
+    "model-trainer", "morpheme-analyzer", "music-analyzer", "music-pitch-corrector", "music-score-loader",
+    "music-score-renderer", "music-segment-detector", "music-synthesizer", "rtmp-publisher", "screen-capture",
+    "search-engine", "sentence-splitter", "subtitle-loader", "text-parser",
+    "transcript-corrector", "vector-processor", "video-analyzer", "video-capture", "video-clipper",
+    "video-converter", "video-encoder", "video-frame-extractor", "video-mixer", "video-playback", "video-processor",
+    "video-scene-detector", "web-browser", "websocket-client", "websocket-server",
 )  # fmt: skip
-LATER_ACTION_KEYS = ("completion", "max_retries", "retry_delay")
-LATER_KEYS = frozenset({*LATER_ACTION_KEYS, "rate_limit", "retry", "on_error", "interrupt", "hook", "repeat_count"})
-NOT_YET = "is not in this version of composemagic"
 
 
 Port = Annotated[int, range(1, 65536)]
@@ -91,7 +103,12 @@ class Controller(Settings):
 
 
 class Workflow(Settings):
-    """One of `workflows`; `output` is a template, `jobs` are checked one by one (dialects.py makes a list of `job`)."""
+    """A workflow: its jobs and what they give.
+
+    `title` and `description` tell people what it does; `id` is its name among several, and `default` marks the one that runs
+    where none is named; `private`: only other workflows run it. `jobs` are its steps, `job` is its only one; `output` is what
+    a run gives, else the outputs of the jobs that no other waits for.
+    """
 
     id: str | None = None
     name: str | None = None
@@ -105,22 +122,12 @@ class Workflow(Settings):
     input: Any = None
 
 
-class Job(Settings):
-    """A job that runs a component's action."""
-
-    id: str | None = None
-    name: str | None = None
-    type: str = "component"
-    component: Any = None
-    action: str | None = None
-    input: Any = None
-    output: Any = None
-    depends_on: Any = None
-    max_run_count: Any = None
-
-
 class Component(Settings):
-    """What every component may say, whatever its type."""
+    """What every component may say, whatever its type.
+
+    `type` is what it is; `id` is the name by which jobs choose it, and `default` marks the one for jobs that name none;
+    `actions` are the calls it offers, `action` is its only one; `runtime` is read and not used.
+    """
 
     id: str | None = None
     name: str | None = None
@@ -133,7 +140,10 @@ class Component(Settings):
 
 
 class Action(Settings):
-    """What every action may say; `output` is a template."""
+    """What every action may say.
+
+    `id` is the name by which jobs choose it, and `default` marks the one for jobs that name none; `output` says what it gives.
+    """
 
     id: str | None = None
     default: bool = False
@@ -148,9 +158,21 @@ class Fault(NamedTuple):
     in_key: bool = False
 
 
-_WORDS: Mapping[type, str] = {
-    str: "text", int: "a whole number", float: "a number", bool: "true or false", list: "a list", dict: "a mapping",
-}  # fmt: skip
+def _word(wanted: type) -> str:
+    """How a sentence calls what is wanted."""
+    match wanted():
+        case bool():
+            return say("true or false")
+        case str():
+            return say("text")
+        case int():
+            return say("a whole number")
+        case float():
+            return say("a number")
+        case list():
+            return say("a list")
+        case _:
+            return say("a mapping")
 
 
 # what requests, httpx, curl and their like call it
@@ -158,7 +180,21 @@ _OTHER_WORDS = {
     **dict.fromkeys(("data", "json", "payload"), ("body",)),
     **dict.fromkeys(("url", "uri"), ("endpoint", "base_url")),
     "query": ("params",),
+    "steps": ("jobs",),
+    "needs": ("depends_on",),
+    "uses": ("component",),
+    **dict.fromkeys(("cmd", "run"), ("command",)),
+    "组件": ("component",),
+    "工作流": ("workflow",),
+    "作业": ("job",),
+    "类型": ("type",),
+    "标题": ("title",),
+    "输入": ("input",),
+    "输出": ("output",),
 }
+# what OpenAI-style requests hold
+_BODY_KEYS = ("model", "messages", "prompt", "temperature", "max_tokens", "top_p", "tools", "stream", "streaming")
+_PLAIN = (str, bool, int, float, list)
 _known: dict[type[Settings], Mapping[str, Any]] = {}
 
 
@@ -177,50 +213,91 @@ def check(model: type[Settings], data: Any, path: Path, place: str, *, also: Ite
     to be suggested for an unknown one.
     """
     if not isinstance(data, dict):
-        yield Fault(f"{place} is a mapping, this is {kind(data)}", path)
+        yield Fault(say("{place} is a mapping, this is {what}", place=place, what=kind(data)), path)
         return
     hints = _hints(model)
     for key, value in data.items():
         if key in hints:
             yield from _faults(hints[key], value, (*path, key), place)
-        elif key in LATER_KEYS:
-            yield Fault(f"`{key}` {NOT_YET}", (*path, key), True)
         elif not key.startswith("x-"):
-            yield Fault(f"unknown key `{key}` in {place}{_meant(key, [*hints, *also])}", (*path, key), True)
+            near = _meant(key, [*hints, *also])
+            if not near and key in _BODY_KEYS and "body" in (*hints, *also):
+                near = say("; it is part of the request: indent it below `body:`")
+            yield Fault(
+                say("unknown key `{key}` in {place}{near}", key=key, place=place, near=near), (*path, key), True
+            )
     for key in hints:
         if key not in data and not hasattr(model, key):
-            yield Fault(f"{place} needs `{key}`", path)
+            yield Fault(say("{place} needs `{key}`", place=place, key=key), path)
 
 
 def _meant(key: str, known: list[str]) -> str:
     """The end of the sentence for an unknown key: what other tools call so, else the nearest name."""
     other = next((name for name in _OTHER_WORDS.get(key, ()) if name in known), None)
-    return f"; did you mean `{other}`?" if other else suggest(key, known)
-
-
-def no_job_type(given: Any) -> str:
-    """The sentence for a job's `type` that cannot be run."""
-    if given in LATER_JOB_TYPES:
-        return f"the job type `{given}` {NOT_YET}"
-    return f"unknown job type {kind(given)}{suggest(str(given), ('component', *LATER_JOB_TYPES))}"
+    return say("; did you mean `{name}`?", name=other) if other else suggest(key, known)
 
 
 def no_component_type(given: str, known: Iterable[str]) -> str:
-    """The sentence for a component's `type` that cannot be run."""
-    if given in LATER_COMPONENT_TYPES:
-        return f"the component type `{given}` {NOT_YET}"
-    near = suggest(given, known) or f"; here: {', '.join(f'`{name}`' for name in known)}"
-    return f"unknown component type `{given}`{near}"
+    """The sentence for a component's `type` that nobody knows."""
+    known = list(known)
+    near = suggest(given, known) or suggest(given, LATER_COMPONENT_TYPES)
+    if near:
+        return say("unknown component type `{type}`{near}", type=given, near=near)
+    here = ", ".join(f"`{name}`" for name in known)
+    return say("unknown component type `{type}`; here: {known}", type=given, known=here)
 
 
 def check_top(data: dict[str, Any]) -> Iterator[Fault]:
     """Unknown top-level keys, and a key that stands there in singular and plural at once."""
     for key in without_extensions(data):
         if key not in TOP_KEYS and key not in FOREIGN_TOP_KEYS:
-            yield Fault(f"unknown key `{key}` at the top{suggest(key, TOP_KEYS)}", (key,), in_key=True)
-    for singular in ("component", "workflow"):
-        if singular in data and f"{singular}s" in data:
-            yield Fault(f"`{singular}` and `{singular}s` are both given; write one of them", (singular,), in_key=True)
+            near = _meant(key, [*TOP_KEYS])
+            yield Fault(say("unknown key `{key}` at the top{near}", key=key, near=near), (key,), in_key=True)
+    for singular in ("component", "workflow", *FOREIGN_TOP_KEYS[::2]):
+        yield from both(data, singular, ())
+
+
+def check_controller(data: Any, *, is_flat: bool) -> Iterator[Fault]:
+    """The mistakes of `controller`, after dialects.py; the settings of adapters that only the peer has are not checked.
+
+    `is_flat`: its adapter's keys stand on it as the user wrote it.
+    """
+    path, place = ("controller",), say("the controller")
+    also = Adapter.model_fields if is_flat else ()
+    if isinstance(data, dict):
+        adapters = {key: data[key] for key in ("adapter", "adapters") if key in data}
+        data = {key: value for key, value in data.items() if key not in adapters or not _is_foreign(value)}
+        yield from both(adapters, "adapter", path)
+    yield from check(Controller, data, path, place, also=also)
+
+
+def _is_foreign(adapter: Any) -> bool:
+    if isinstance(adapter, list):
+        return any(map(_is_foreign, adapter))
+    return isinstance(adapter, dict) and adapter.get("type") in FOREIGN_ADAPTERS
+
+
+def both(data: dict[str, Any], singular: str, path: Path) -> Iterator[Fault]:
+    """The mistake of a key that stands in a mapping in singular and plural at once."""
+    if singular in data and f"{singular}s" in data:
+        sentence = say(
+            "`{one}` and `{several}` are both given; write one of them", one=singular, several=f"{singular}s"
+        )
+        yield Fault(sentence, (*path, singular), in_key=True)
+
+
+def component_of(kind: str) -> str:
+    """How a sentence calls a component of a type."""
+    return say("an {type} component", type=kind) if _is_vowel(kind) else say("a {type} component", type=kind)
+
+
+def action_of(kind: str) -> str:
+    """How a sentence calls an action of a component type."""
+    return say("an {type} action", type=kind) if _is_vowel(kind) else say("a {type} action", type=kind)
+
+
+def _is_vowel(word: str) -> bool:
+    return word[:1] in ("a", "e", "i", "o", "u") or word.startswith(("http", "mcp"))
 
 
 def without_extensions(data: dict[str, Any]) -> dict[str, Any]:
@@ -233,7 +310,9 @@ def _faults(wanted: Any, value: Any, path: Path, place: str) -> Iterator[Fault]:
     origin = get_origin(wanted)
     if origin in (Union, UnionType):
         if value is not None:
-            yield from _faults(get_args(wanted)[0], value, path, place)
+            kinds = get_args(wanted)
+            short = Any in kinds and not isinstance(value, dict)  # such as `timeout: 5s`
+            yield from _faults(Any if short else kinds[0], value, path, place)
     elif origin is Literal:
         yield from _unlisted(get_args(wanted), value, path)
     elif origin is Annotated:
@@ -246,9 +325,9 @@ def _faults(wanted: Any, value: Any, path: Path, place: str) -> Iterator[Fault]:
 
 
 def _other_kind(wanted: Any, value: Any, path: Path, place: str) -> Iterator[Fault]:
-    plain = get_origin(wanted) or (wanted if wanted in _WORDS else dict)
+    plain = get_origin(wanted) or next((one for one in _PLAIN if issubclass(wanted, one)), dict)
     if not _is(plain, value):
-        yield Fault(f"`{path[-1]}` is {_WORDS[plain]}, {_instead(plain, value)}", path)
+        yield Fault(_other(path[-1], plain, value), path)
     elif plain is list:
         for at, item in enumerate(value):
             yield from _faults(get_args(wanted)[0], item, (*path, at), place)
@@ -256,15 +335,22 @@ def _other_kind(wanted: Any, value: Any, path: Path, place: str) -> Iterator[Fau
 
 def _outside(wanted: type, limits: range, value: Any, path: Path) -> Iterator[Fault]:
     if not _is(wanted, value):
-        yield Fault(f"`{path[-1]}` is {_WORDS[wanted]}, {_instead(wanted, value)}", path)
+        yield Fault(_other(path[-1], wanted, value), path)
     elif int(value) not in limits:
-        yield Fault(f"`{path[-1]}` is a number from {limits[0]} to {limits[-1]}, not {value}", path)
+        sentence = say(
+            "`{key}` is a number from {low} to {high}, not {value}",
+            key=path[-1],
+            low=limits[0],
+            high=limits[-1],
+            value=value,
+        )
+        yield Fault(sentence, path)
 
 
 def _unlisted(options: tuple[str, ...], value: Any, path: Path) -> Iterator[Fault]:
     if value not in options and not (isinstance(value, str) and "${" in value):
-        near = suggest(str(value), options) or f"; it is one of {', '.join(options)}"
-        yield Fault(f"unknown `{path[-1]}` {kind(value)}{near}", path)
+        near = suggest(str(value), options) or say("; it is one of {options}", options=", ".join(options))
+        yield Fault(say("unknown `{key}` {value}{near}", key=path[-1], value=kind(value), near=near), path)
 
 
 def _is(wanted: type, value: Any) -> bool:
@@ -277,24 +363,29 @@ def _is(wanted: type, value: Any) -> bool:
     return isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool))
 
 
-def _instead(wanted: type, value: Any) -> str:
+def _other(key: object, wanted: type, value: Any) -> str:
+    """The sentence for a value of another kind than its key takes."""
     if wanted is not bool:
-        return f"this is {kind(value)}"
-    mend = {"yes": "true", "on": "true", "no": "false", "off": "false"}.get(str(value).lower())
-    return f"not {kind(value)}" + (f"; write `{mend}`" if mend else "")
+        return say("`{key}` is {wanted}, this is {value}", key=key, wanted=_word(wanted), value=kind(value))
+    mend = {"yes": "true", "on": "true", "true": "true", "no": "false", "off": "false", "false": "false"}.get(
+        str(value).lower()
+    )
+    if mend is None:
+        return say("`{key}` is true or false, not {value}", key=key, value=kind(value))
+    return say("`{key}` is true or false, not {value}; write `{mend}`", key=key, value=kind(value), mend=mend)
 
 
 def kind(value: Any) -> str:
     """How a sentence calls a value that is wrong."""
     match value:
         case None:
-            return "empty"
+            return say("empty")
         case bool():
             return "true" if value else "false"
         case dict():
-            return "a mapping"
+            return say("a mapping")
         case list():
-            return "a list"
+            return say("a list")
         case str():
             return f'"{value[:40]}"'
         case _:
