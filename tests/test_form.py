@@ -13,8 +13,10 @@ import composemagic
 from composemagic.errors import InputError
 from composemagic.notebook.card import card, table
 from composemagic.notebook.form import Form
-from composemagic.notebook.given import at, nested
-from composemagic.notebook.view import Live, Plain, Still, bundle, unpin
+from composemagic.notebook.given import nested
+from composemagic.notebook.view import Live, Plain, Still, bundle
+from composemagic.notebook.widget import unpin
+from composemagic.workflow.inputs import at
 
 SECONDS = 10
 
@@ -237,7 +239,7 @@ def test_what_fails_in_a_view_is_in_its_closed(monkeypatch: pytest.MonkeyPatch) 
     def broken(*_: object) -> str:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("composemagic.notebook.view.Growing.html", broken)
+    monkeypatch.setattr("composemagic.notebook.markdown.Growing.html", broken)
     run = workflow("${input.a as text}").stream(a="words")
     view = Live("Letter")
     view.follow(run)
@@ -303,7 +305,8 @@ def test_nested(case: str) -> None:
 
 def test_at() -> None:
     values = {"a": {"b": 1}, "c.d": 2, "e": 3}
-    assert [at(values, name, 0) for name in ("a.b", "c.d", "e", "a.x", "e.f", "")] == [1, 2, 3, 0, 0, 0]
+    assert [at(values, name) for name in ("a.b", "c.d", "e", "a.x", "e.f")] == [1, 2, 3, None, None]
+    assert at(values, "") == values
 
 
 def test_a_workflow_as_a_card() -> None:

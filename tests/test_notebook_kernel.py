@@ -317,7 +317,7 @@ OPTIONS = {
     "a bad output name": ("-o a.b", "`a.b` cannot be the name of a variable"),
     "no such variable": ("-i prompt=$nothing", "there is no variable `nothing`"),
     "no dict": ("-i number", "the variable holds no dict of inputs"),
-    "no pair": ("-e KEY", "`-e KEY` is written `-e KEY=VALUE`"),
+    "no pair": ("-e KEY", "compose: -e is written `-e KEY=VALUE`"),
     "an open quotation mark": ("-i prompt='hi", "No closing quotation"),
     "no such workflow": ("-w other", "other"),
     "a bad value": ("-i text=x -i delay=soon", "delay"),
@@ -346,12 +346,12 @@ def test_missing_inputs_where_nobody_can_click(notebook: Kernel) -> None:
 
 def test_a_view_that_fails_does_not_harm_the_run(notebook: Kernel, replay: str) -> None:
     notebook.execute(
-        "from composemagic.notebook import view\n"
+        "from composemagic.notebook import markdown\n"
         "def broken(self): raise ZeroDivisionError('broken view')\n"
-        "kept, view.Growing.html = view.Growing.html, broken"
+        "kept, markdown.Growing.html = markdown.Growing.html, broken"
     )
     done = notebook.execute(f"%%compose -i prompt=x -o answer\n{seed(replay, 'n=200,delay=1')}")
-    notebook.execute("view.Growing.html = kept")
+    notebook.execute("markdown.Growing.html = kept")
     assert done.error
     assert done.error[0] == "ZeroDivisionError"
     assert value(notebook, "[answer.status, len(answer.text)]") == ["done", 1200]

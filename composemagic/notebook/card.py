@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from composemagic.text import plain
+from composemagic.words import say
 from composemagic.workflow.inputs import Input
 
 if TYPE_CHECKING:
@@ -15,14 +16,13 @@ if TYPE_CHECKING:
 __all__ = ["card", "table"]
 
 _DIM = "color:var(--jp-ui-font-color2,#616161)"
-_COLUMNS = ("input", "type", "default", "description")
 
 
 def card(workflow: Workflow) -> dict[str, str]:
     """A workflow as `text/html` and `text/plain`."""
     title, description = _escaped(workflow.title), _escaped(workflow.description)
     head = f"<b>{title}</b>" + (f"<div>{description}</div>" if description else "")
-    rows = [_COLUMNS, *map(_row, workflow.inputs)] if workflow.inputs else []
+    rows = [_columns(), *map(_row, workflow.inputs)] if workflow.inputs else []
     body = "".join(_html_row(row, "td" if index else "th") for index, row in enumerate(rows))
     call = f'<div style="{_DIM}"><code>{_escaped(_call(workflow))}</code></div>'
     return {
@@ -41,9 +41,13 @@ def table(workflow: Workflow) -> str:
 
 
 def _row(one: Input) -> tuple[str, str, str, str]:
-    default = "required" if one.required else _short(one.default) if one.has_default else "optional"
+    default = say("required") if one.required else _short(one.default) if one.has_default else say("optional")
     kind = f"{one.type}[]" if one.is_list else one.type
-    return plain(one.name or "input"), kind, default, plain(one.description or one.label or "")
+    return plain(one.name or say("the input")), kind, default, plain(one.description or one.label or "")
+
+
+def _columns() -> tuple[str, str, str, str]:
+    return say("input"), say("type"), say("default"), say("description")
 
 
 def _short(value: Any) -> str:

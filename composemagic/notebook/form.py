@@ -16,10 +16,12 @@ from IPython.display import display
 from composemagic.engine.run import Run
 from composemagic.errors import ComposeError, InputError
 from composemagic.notebook.card import table
-from composemagic.notebook.given import at, nested
-from composemagic.notebook.view import Live, unpin, widget_bundle
+from composemagic.notebook.given import nested
+from composemagic.notebook.view import Live
+from composemagic.notebook.widget import button, close, unpin, widget_bundle
 from composemagic.text import plain
-from composemagic.workflow.inputs import Input
+from composemagic.words import say
+from composemagic.workflow.inputs import Input, at
 
 if TYPE_CHECKING:
     from composemagic.api import Workflow
@@ -57,7 +59,7 @@ class Form:
         self.answer: Live | None = None
         given = values or {}
         self.fields = {
-            one.name: _field(one, at(given, one.name, one.default))
+            one.name: _field(one, _first_value(one, given))
             for one in workflow.inputs
             if one.name or len(workflow.inputs) == 1
         }
@@ -65,9 +67,9 @@ class Form:
         self._answer_id = f"compose-{uuid.uuid4().hex[:12]}"
         # clicks come in the main thread or in a subshell's, changing from click to click
         self._lock = threading.Lock()
-        self._run_button = _button("Run", "play", self._on_run, style="primary")
-        self._stop_button = _button("Stop", "stop", self._on_stop)
-        self._reset_button = _button("Reset", "undo", self._on_reset)
+        self._run_button = button(say("Run"), "play", self._on_run, style="primary")
+        self._stop_button = button(say("Stop"), "stop", self._on_stop)
+        self._reset_button = button(say("Reset"), "undo", self._on_reset)
         self._message = widgets.HTML()
         rows = [widgets.VBox([field.widget, field.problem]) for field in self.fields.values()]
         buttons = widgets.HBox([self._run_button, self._stop_button, self._reset_button, self._message])
@@ -85,7 +87,7 @@ class Form:
         """Stop the run and take the widgets away."""
         if self.run is not None:
             self.run.cancel()
-        _close(self.box)
+        close(self.box)
 
     def values(self) -> dict[str, Any]:
         """What the fields hold; empty optional ones are left out. Raises InputError for a value that cannot be read."""
@@ -149,8 +151,8 @@ class Form:
     def _busy(self, busy: bool) -> None:
         self._run_button.disabled = busy
         self._stop_button.disabled = not busy
-        for button in (self._run_button, self._stop_button):
-            unpin(button)  # every message pins it again
+        for one in (self._run_button, self._stop_button):
+            unpin(one)  # every message pins it again
 
     def _show_problems(self, problems: Mapping[str, str]) -> None:
         for name, field in self.fields.items():
@@ -163,29 +165,19 @@ class Form:
         return title + (f'<div style="margin-bottom:4px">{description}</div>' if description else "")
 
 
-def _button(label: str, icon: str, clicked: Callable[[Any], None], style: str = "") -> Any:
-    button = widgets.Button(description=label, icon=icon, button_style=style, layout=widgets.Layout(width="90px"))
-    button.on_click(clicked)
-    unpin(button)
-    return button
-
-
 def _red(sentence: str, style: str = "") -> str:
     if not sentence:
         return ""
     return f'<div style="color:var(--jp-error-color1,#b00020);{style}">{html.escape(plain(sentence))}</div>'
 
 
-def _close(widget: Any) -> None:
-    """Close a widget and what it is made of: each is kept in the kernel and in the page otherwise."""
-    for child in getattr(widget, "children", ()):
-        _close(child)
-    for part in (getattr(widget, "style", None), getattr(widget, "layout", None), widget):
-        if part is not None:
-            part.close()
-
-
 # -- one widget a type ---------------------------------------------------------------------------------------------------
+
+
+def _first_value(one: Input, given: Mapping[str, Any]) -> Any:
+    """What stands in an input's field at first: what was given, else the default."""
+    value = at(given, one.name) if one.name or "" in given else None
+    return one.default if value is None else value
 
 
 def _field(one: Input, value: Any) -> Field:
@@ -195,7 +187,7 @@ def _field(one: Input, value: Any) -> Field:
 
 
 def _common(one: Input, layout: Mapping[str, str] = _WIDE) -> dict[str, Any]:
-    label = plain(one.label or one.name or "input") + (" *" if one.required else "")
+    label = plain(one.label or one.name or say("the input")) + (" *" if one.required else "")
     return {
         "description": label,
         "tooltip": plain(one.description or one.name),
@@ -222,16 +214,21 @@ def _text_area(one: Input, value: Any) -> tuple[Any, Callable[[], Any]]:
 def _number(one: Input, value: Any) -> tuple[Any, Callable[[], Any]]:
     """A line of text and not a number box: it may be empty, and what is no number gets our sentence beside it."""
     widget, _ = _line(one, f"{value:.15g}" if isinstance(value, float) else value)
-    kind, name = (int, "whole number") if one.type == "integer" else (float, "number")
+    is_whole = one.type == "integer"
 
     def read() -> Any:
         text = widget.value.strip()
         if not text:
             return None
         try:
-            return kind(text)
+            return int(text) if is_whole else float(text)
         except ValueError:
-            raise ValueError(f'"{text[:40]}" is no {name}') from None
+            words = (
+                say('"{text}" is no whole number', text=text[:40])
+                if is_whole
+                else say('"{text}" is no number', text=text[:40])
+            )
+            raise ValueError(words) from None
 
     return widget, read
 
@@ -272,7 +269,7 @@ def _json(one: Input, value: Any) -> tuple[Any, Callable[[], Any]]:
         try:
             return json.loads(widget.value)
         except ValueError as error:
-            raise ValueError(f"this is no JSON ({error})") from None
+            raise ValueError(say("this is no JSON ({reason})", reason=error)) from None
 
     return widget, read
 

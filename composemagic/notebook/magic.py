@@ -16,16 +16,23 @@ from weakref import WeakValueDictionary
 from IPython.core.error import UsageError as IPythonUsageError
 from IPython.core.magic import Magics, cell_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments
-from traitlets import Bool, Enum
+from traitlets import Bool, Enum, observe
 
+from composemagic.components.adopted import Way, adopt
 from composemagic.errors import InputError, UsageError, suggest
-from composemagic.notebook.given import given, nested, pair
+from composemagic.notebook.given import given, nested
+from composemagic.text import plain
+from composemagic.words import LANGUAGES, say, speak
+from composemagic.workflow.environment import pair
+from composemagic.workflow.inputs import lacking
 
 if TYPE_CHECKING:
     from composemagic.api import Workflow
+    from composemagic.components.calling import Function
     from composemagic.engine.run import Run
     from composemagic.notebook.form import Form
     from composemagic.notebook.view import View
+    from composemagic.workflow.inputs import Input
 
 __all__ = ["ComposeMagics", "Interrupted", "register", "unregister"]
 
@@ -33,14 +40,13 @@ _POLL_SECONDS = 0.1
 _CLOSE_SECONDS = 2.0
 _CALL = "get_ipython().run_cell_magic('compose', "
 _AWAITED = "await get_ipython().magics_manager.registry['ComposeMagics'].acompose("
-_INPUT_HINT = "Give it with `-i NAME=value`, or use `--form` where widgets can be clicked"
 
 
 class Interrupted(KeyboardInterrupt):
     """An interrupt, shown as one line and not as the frames it happened to arrive in."""
 
     def _render_traceback_(self) -> list[str]:
-        return [f"compose: interrupted; {self}"]
+        return [say("compose: interrupted; {rest}", rest=self)]
 
 
 # the name stands in the saved notebook, where front ends and papermill know the built-in one
@@ -57,6 +63,12 @@ class ComposeMagics(Magics):
         help="how a run is shown; auto: as a widget in a notebook, else as plain text",
     ).tag(config=True)
     awaited = Bool(True, help="await %%compose cells in a kernel, so that Stop works while they run").tag(config=True)
+    language = Enum(
+        [None, *LANGUAGES],
+        None,
+        allow_none=True,
+        help=f"the language of messages: {', '.join(LANGUAGES)}; None: the locale's",
+    ).tag(config=True)
 
     def __init__(self, shell: Any) -> None:
         super().__init__(shell)
@@ -64,23 +76,39 @@ class ComposeMagics(Magics):
         self.runs: WeakValueDictionary[str | None, Run] = WeakValueDictionary()
         self.forms: dict[str | None, Form] = {}
 
+    @observe("language")
+    def _speak(self, change: Any) -> None:
+        speak(change.new)
+
     @no_var_expand
     @magic_arguments()
-    @argument("name", nargs="?", help="variable that receives the Workflow")
+    @argument("name", nargs="?", help=say("variable that receives the Workflow"))
     @argument(
         "-i", "--input", action="append", default=[], metavar="KEY=VALUE",
-        help="an input: KEY=VALUE (a YAML scalar), KEY=$VAR for a notebook variable, or VAR alone for a dict of inputs",
+        help=say(
+            "an input: KEY=VALUE (a YAML scalar), KEY=$VAR for a notebook variable, or VAR alone for a dict of inputs"
+        ),
     )  # fmt: skip
-    @argument("-o", "--output", metavar="VAR", help="variable that receives the Run, even when it fails or is stopped")
-    @argument("-w", "--workflow", metavar="ID", help="which workflow, where the cell has several")
-    @argument("--form", action="store_true", help="show a form for the inputs, even when all are known")
-    @argument("--local", action="store_true", help="send OpenAI-style requests to the embedded model; no key needed")
-    @argument("--check", action="store_true", help="only look for mistakes")
     @argument(
-        "-e", "--env", action="append", default=[], metavar="KEY=VALUE", help="an environment variable for ${env.KEY}"
+        "-o", "--output", metavar="VAR", help=say("variable that receives the Run, even when it fails or is stopped")
     )
+    @argument("-w", "--workflow", metavar="ID", help=say("which workflow, where the cell has several"))
     @argument(
-        "--env-file", action="append", default=[], metavar="FILE", help="read variables from FILE instead of .env"
+        "-f", "--file", action="append", default=[], metavar="PATH",
+        help=say("a YAML file that the cell completes and changes; of several, a later one goes over"),
+    )  # fmt: skip
+    @argument("--form", action="store_true", help=say("show a form for the inputs, even when all are known"))
+    @argument(
+        "--local", action="store_true", help=say("send OpenAI-style requests to the embedded model; no key needed")
+    )
+    @argument("--check", action="store_true", help=say("only look for mistakes"))
+    @argument("--diagram", action="store_true", help=say("only show how the jobs connect"))
+    @argument(
+        "-e", "--env", action="append", default=[], metavar="KEY=VALUE",
+        help=say("an environment variable for ${env.KEY}"),
+    )  # fmt: skip
+    @argument(
+        "--env-file", action="append", default=[], metavar="FILE", help=say("read variables from FILE instead of .env")
     )
     @cell_magic
     def compose(self, line: str, cell: str) -> None:
@@ -130,16 +158,16 @@ class ComposeMagics(Magics):
         options = self._options(line)
         workflow = self._load(cell, options)
         values = given(options.input, workflow.inputs, self.shell.user_ns)
-        if options.check:
-            print(_checked(workflow))
+        if options.check or options.diagram:
+            self._tell(workflow, options)
             return None
         if options.form or (self._can_click() and _missing(workflow, values)):
             self._show_form(workflow, values, options)
             return None
-        workflow.check(values, hint=_INPUT_HINT)
+        workflow.check(values, hint=_input_hint())
         view = self._view(workflow.title)
         view.show()
-        run = workflow.start(nested(values))
+        run = workflow.start(nested(values), attended=view.attended)
         self._keep(run, options)
         return run, view
 
@@ -149,18 +177,28 @@ class ComposeMagics(Magics):
 
         workflow = load_text(
             cell,
-            "this cell",
+            say("this cell"),
             options.workflow,
             first_line=2,
             local=options.local,
             env=dict(pair(item, "-e") for item in options.env),
             env_files=options.env_file,
             folder=Path.cwd(),
+            files=options.file,
         )
         workflow.name = options.name or ""
         if options.name:
             self.shell.user_ns[options.name] = workflow
         return workflow
+
+    def _tell(self, workflow: Workflow, options: argparse.Namespace) -> None:
+        """What is asked of a cell that is not to run."""
+        if options.check:
+            print(_checked(workflow))
+        if options.diagram:
+            from IPython.display import display
+
+            display(workflow.diagram())
 
     def _stop_former(self) -> None:
         """Stop what this cell started when it ran before: a form's run may still go on."""
@@ -188,12 +226,13 @@ class ComposeMagics(Magics):
             options, rest = parser.parse_known_args(shlex.split(line))
         except (IPythonUsageError, ValueError) as error:
             # IPython's own UsageError leaves no text in nbconvert and papermill
-            raise UsageError(f"%%compose {line.strip()}: {_first(str(error))}. See %%compose?") from None
+            why = _first(str(error))
+            raise UsageError(say("%%compose {line}: {why}. See %%compose?", line=line.strip(), why=why)) from None
         if rest:
             raise UsageError(_too_many(rest[0], re.findall(r"--[a-z-]+", parser.format_help())))
         for name in (options.name, options.output):
             if name and (not name.isidentifier() or iskeyword(name)):
-                raise UsageError(f"`{name}` cannot be the name of a variable")
+                raise UsageError(say("`{name}` cannot be the name of a variable", name=name))
         return options
 
     def _view(self, title: str) -> View:
@@ -205,7 +244,7 @@ class ComposeMagics(Magics):
             return Still()
         # before ipykernel 7 no click arrives while a cell runs; subshells changed that, and this private name says so
         hears = getattr(getattr(self.shell, "kernel", None), "_supports_kernel_subshells", False)
-        return Live(title, stop=bool(hears))
+        return Live(title, stop=bool(hears), attended=bool(hears))
 
     def _keep(self, run: Run, options: argparse.Namespace, cell: str | None = None) -> None:
         """Give a run to whoever asks for it later: the notebook's variable, and the cell when it is run again."""
@@ -231,6 +270,7 @@ class ComposeMagics(Magics):
 def register(shell: Any) -> None:
     """Register the magic, how workflows and runs show themselves and, in a kernel, the hook that makes its cells awaited."""
     shell.register_magics(ComposeMagics(shell))
+    adopt(_lazily(shell))
     for name, shown in _SHOWN.items():
         module, _, kind = name.rpartition(".")
         shell.display_formatter.mimebundle_formatter.for_type_by_name(module, kind, shown)
@@ -240,14 +280,36 @@ def register(shell: Any) -> None:
 
 def unregister(shell: Any) -> None:
     """Undo what `register` did."""
+    adopt(None)
     if _awaitify in shell.input_transformers_post:
         shell.input_transformers_post.remove(_awaitify)
     for name in _SHOWN:
         shell.display_formatter.mimebundle_formatter.pop(name, None)
     shell.magics_manager.magics["cell"].pop("compose", None)
     magics = shell.magics_manager.registry.pop("ComposeMagics", None)
+    if magics is not None and magics.language is not None:
+        speak(None)
     if magics in shell.configurables:
         shell.configurables.remove(magics)
+
+
+def _lazily(shell: Any) -> Way:
+    """How the shell's functions are called; the module that does it is loaded with the first of them."""
+    loop: Any = None
+    if getattr(shell, "kernel", None) is not None:
+        import asyncio
+
+        loop = asyncio._get_running_loop()
+    ways: list[Way] = []
+
+    def make(function: Callable[..., Any], name: str) -> Function:
+        if not ways:
+            from composemagic.notebook.functions import calling
+
+            ways.append(calling(shell, loop))
+        return ways[0](function, name)
+
+    return make
 
 
 def _show_run(run: Run) -> dict[str, str]:
@@ -305,33 +367,49 @@ def _interrupted(run: Run, view: View) -> Interrupted:
     run.cancel()
     run.wait(_CLOSE_SECONDS)
     view.finish(run)
-    return Interrupted("the text so far is kept" if run.text else "there was no text yet")
+    return Interrupted(say("the text so far is kept") if run.text else say("there was no text yet"))
 
 
-def _missing(workflow: Any, values: dict[str, Any]) -> bool:
+def _missing(workflow: Workflow, values: dict[str, Any]) -> bool:
     """Whether all that is wrong is what a form would ask for; a name with a typo is told instead."""
     try:
         workflow.check(values)
     except InputError as error:
-        return all(problem.endswith("is missing") for problem in error.problems.values())
+        return error.problems.keys() <= {one.name for one in lacking(workflow.inputs, values)}
     return False
 
 
-def _checked(workflow: Any) -> str:
-    lines = [f"no mistakes: {workflow.title}"]
-    lines += [
-        f"  {one.name}: {one.type}{', required' if one.required else f' = {one.default!r}'}" for one in workflow.inputs
-    ]
+def _input_hint() -> str:
+    return say("Give it with `-i NAME=value`, or use `--form` where widgets can be clicked")
+
+
+def _checked(workflow: Workflow) -> str:
+    lines = [say("no mistakes: {title}", title=workflow.title)]
+    lines += [f"  {_asked(one)}" for one in workflow.inputs]
     lines += [f"  {note}" for note in workflow.notes]
-    lines += [f"  not set: ${name}" for name in workflow.unset_variables()]
-    return "\n".join(lines)
+    lines += ["  " + say("not set: ${name}", name=name) for name in workflow.unset_variables()]
+    return plain("\n".join(lines))
+
+
+def _asked(one: Input) -> str:
+    name = one.name or say("the whole input")
+    kind = f"{one.type}[]" if one.is_list else one.type
+    if one.required:
+        return say("{name}: {type}, required", name=name, type=kind)
+    return f"{name}: {kind}" + (f" = {one.default!r}" if one.has_default else "")
 
 
 def _too_many(word: str, options: list[str]) -> str:
     if word.startswith("-"):
-        return f"`{word}` is no option of %%compose{suggest(word, options) or '; see %%compose?'}"
-    return f'`{word}` is one word too many; a value with spaces stands in quotes, as in -i prompt="Tell me a joke"'
+        near = suggest(word, options)
+        if near:
+            return say("`{word}` is no option of %%compose{near}", word=word, near=near)
+        return say("`{word}` is no option of %%compose; see %%compose?", word=word)
+    return say(
+        '`{word}` is one word too many; a value with spaces stands in quotes, as in -i prompt="Tell me a joke"',
+        word=word,
+    )
 
 
 def _first(text: str) -> str:
-    return text.strip().splitlines()[-1] if text.strip() else "cannot be read"
+    return text.strip().splitlines()[-1] if text.strip() else say("cannot be read")

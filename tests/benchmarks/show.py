@@ -36,6 +36,19 @@ os.environ["OPENAI_API_KEY"] = "sk-benchmark"
 PACED = json.dumps(
     {"workflow": {"job": {"component": {"type": "echo", "action": {"text": "words " * 2000, "delay": 0.0015}}}}}
 )
+# as many streams at once as an output may well have, each from a job of its own
+JOBS = 64
+MANY = json.dumps(
+    {
+        "workflow": {
+            "output": {f"job{number}": f"${{jobs.job{number}.output as stream/text}}" for number in range(JOBS)},
+            "jobs": [
+                {"id": f"job{number}", "component": {"type": "echo", "action": {"text": "words " * 50, "delay": 0.03}}}
+                for number in range(JOBS)
+            ],
+        }
+    }
+)
 SILENT = "cpu = time.process_time(); run = load({yaml!r})({given}); print(time.process_time() - cpu, run.timing.deltas)"
 PRINT = """
 out = ipywidgets.Output(); display(out)
@@ -107,10 +120,11 @@ class Rounds:
     count: int
     shown: list[Cost]
     silent: list[Cost]
+    yaml: str = ""  # of a workflow without a network
 
     def once(self, kernel: Kernel, base: str) -> None:
         """One more round."""
-        yaml = _yaml(base, self.knobs) if self.knobs else PACED
+        yaml = self.yaml or _yaml(base, self.knobs)
         option, given = ("-i prompt=x", "prompt='x'") if self.knobs else ("", "")
         self.shown.append(measured(kernel, f"%%compose {option}\n{yaml}\n"))
         self.silent.append(measured(kernel, SILENT.format(yaml=yaml + "\n", given=given)))
@@ -144,17 +158,18 @@ def run(rounds: int) -> bool:
     report = Report()
     fast = Rounds("2,000 deltas at full speed", "n=2000", 2000, [], [])
     more = Rounds("4,000 deltas at full speed", "n=4000", 4000, [], [])
-    paced = Rounds("2,000 deltas, one about every 2 ms", "", 2000, [], [])
+    paced = Rounds("2,000 deltas, one about every 2 ms", "", 2000, [], [], PACED)
+    many = Rounds(f"{JOBS} jobs at once, 50 deltas each", "", JOBS * 50, [], [], MANY)
     with replay_server() as base, started_kernel() as kernel:
         assert kernel.execute(SETUP).status == "ok"
         Rounds("", "n=50", 50, [], []).once(kernel, base)  # warm
         printing = []
         for _ in range(rounds):
             printing.append(_print_cpu(kernel, PRINT.format(count=2000)))
-            for kind in (fast, more, paced):
+            for kind in (fast, more, paced, many):
                 kind.once(kernel, base)
     print(f"with out: print: {statistics.median(printing) * 1e6:.1f} µs of CPU a delta")
-    for kind in (fast, more, paced):
+    for kind in (fast, more, paced, many):
         _tell(report, kind, statistics.median(printing))
     print("twice the deltas, at full speed")
     for name, words in (("messages", "messages"), ("size", "bytes"), ("cpu", "CPU")):

@@ -1,0 +1,139 @@
+"""A small form below a cell for each point where its run waits for a person."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from composemagic.engine.events import Point
+from composemagic.engine.run import Run
+from composemagic.errors import UsageError
+from composemagic.notebook.look import FRAME, RED, escaped
+from composemagic.notebook.questions import editable, edited, facts, fixed, question, still_open
+from composemagic.notebook.widget import button, close, unpin
+from composemagic.words import say
+
+__all__ = ["Ask"]
+
+_BORDER = "1px solid var(--jp-border-color1, #bdbdbd)"
+_MOST_LINES = 12
+_MOST_FORMS = 8  # each is a dozen messages to the page; the next one comes when one is answered
+
+
+class Ask:
+    """The questions of a run that are open, each answered by itself; `box` is the widget.
+
+    Points come and go on the private loop's thread; clicks come on any thread, and only ask the run to go on.
+    """
+
+    def __init__(self, run: Run) -> None:
+        import ipywidgets as widgets
+
+        self._run = run
+        self._points: dict[str, Point] = {}
+        self._forms: dict[str, _PointForm] = {}
+        self._all = button("", "forward", self._on_all, width="auto")
+        self._all.layout.align_self = "flex-start"
+        self.box = widgets.VBox()
+
+    def show(self, points: Sequence[Point]) -> None:
+        """Ask what is open now, in the order in which the jobs are written; what is inside a job comes last.
+
+        What has been typed for a point that stays open stays.
+        """
+        places = {job: place for place, job in enumerate(self._run.jobs)}
+        ordered = sorted(points, key=lambda point: places.get(point.job_id, len(places)))
+        self._points = {point.id: point for point in ordered}
+        first = list(self._points)[:_MOST_FORMS]
+        gone = [self._forms.pop(name) for name in list(self._forms) if name not in first]
+        for name in first:
+            if name not in self._forms:
+                self._forms[name] = _PointForm(self._run, self._points[name], self._answer)
+        boxes = [self._forms[name].box for name in first]
+        self._all.description = say("Go on everywhere ({count})", count=len(self._points))
+        self.box.children = [*boxes, self._all] if len(boxes) > 1 else boxes
+        for form in gone:
+            close(form.box)
+
+    def drop(self, answered: Sequence[str]) -> None:
+        """These are answered."""
+        self.show([point for name, point in self._points.items() if name not in answered])
+
+    def close(self) -> None:
+        """Take everything away."""
+        self.show(())
+        close(self._all)
+        close(self.box)
+
+    def _on_all(self, _: Any) -> None:
+        answers = [form.read() for form in list(self._forms.values())]
+        if None not in answers:
+            unseen = dict.fromkeys(self._points)
+            self._answer(unseen | {point: value for found in answers if found for point, value in found.items()})
+
+    def _answer(self, answers: dict[str, Any]) -> None:
+        with contextlib.suppress(UsageError):  # somebody else was quicker
+            self._run.answer(still_open(self._run, answers))
+
+
+class _PointForm:
+    """One point: its question, what comes with it, its value to be changed, and a button."""
+
+    def __init__(self, run: Run, point: Point, answer: Callable[[dict[str, Any]], None]) -> None:
+        import ipywidgets as widgets
+
+        self._run = run
+        self._point = point
+        self._answer = answer
+        self._editor = _editor(editable(run, point))
+        self._button = button(say("Go on"), "play", self._on_click, style="primary")
+        self._problem = widgets.HTML()
+        parts = [widgets.HTML(_told(run, point)), self._editor, widgets.HBox([self._button, self._problem])]
+        layout = widgets.Layout(border=_BORDER, padding="6px 10px", margin="4px 0", width="min(680px, 97%)")
+        self.box = widgets.VBox([part for part in parts if part is not None], layout=layout)
+
+    def read(self) -> dict[str, Any] | None:
+        """The answer by the point's id; None after the message beside the button was set."""
+        try:
+            found = None if self._editor is None else edited(self._run, self._point, self._editor.value)
+        except ValueError as error:
+            self._problem.value = f'<div style="{RED}">{escaped(error)}</div>'
+            return None
+        self._problem.value = ""
+        return {self._point.id: found}
+
+    def _on_click(self, _: Any) -> None:
+        found = self.read()
+        if found is not None:
+            self._button.disabled = True
+            self._answer(found)
+
+
+def _editor(text: str | None) -> Any:
+    if text is None:
+        return None
+    import ipywidgets as widgets
+
+    lines = min(_MOST_LINES, max(2, text.count("\n") + 1 + len(text) // 80))
+    made = widgets.Textarea(value=text, rows=lines, layout=widgets.Layout(width="auto", height="auto"))
+    unpin(made)
+    return made
+
+
+def _told(run: Run, point: Point) -> str:
+    is_fixed = editable(run, point) is None
+    value = fixed(run, point.value) if is_fixed else ""
+    hint = f'<div class="compose-dim">{escaped(_hint(point, is_fixed=is_fixed))}</div>'
+    return f"{FRAME}<b>{escaped(question(point))}</b>{facts(run, point)}{value}{hint}</div>"
+
+
+def _hint(point: Point, *, is_fixed: bool) -> str:
+    if is_fixed:
+        return say("This value cannot be changed here; `run.answer(...)` can replace it.")
+    match point.phase:
+        case "before":
+            return say("Its input, which you may change:")
+        case "after":
+            return say("Its output, which you may change:")
+    return say("Your answer:")

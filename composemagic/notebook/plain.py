@@ -1,0 +1,137 @@
+"""A run where no widgets are wanted: the text on stdout, everything else on stderr, questions typed."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from composemagic.engine.events import (
+    Delta,
+    Event,
+    Interrupted,
+    JobFailed,
+    JobFinished,
+    JobRouted,
+    JobSkipped,
+    JobStopped,
+    Notice,
+    Point,
+    RunFailed,
+    RunFinished,
+    RunStopped,
+    Waiting,
+)
+from composemagic.engine.run import Run
+from composemagic.engine.summary import summary
+from composemagic.errors import UsageError
+from composemagic.notebook import jobs
+from composemagic.notebook.look import clipped
+from composemagic.notebook.questions import choices, question, still_open, typed
+from composemagic.notebook.still import nothing, output_text
+from composemagic.notebook.tree import value_text
+from composemagic.text import plain
+
+__all__ = ["Plain"]
+
+_SHORT = 400  # characters of a value that is asked about
+
+
+class Plain:
+    """A run in a terminal. Text streams; an object with streams in it is printed when it is whole."""
+
+    def __init__(self) -> None:
+        self.attended = _can_type()
+        self._wrote = ""
+        self._held: list[str] = []
+
+    def show(self) -> None:
+        """Nothing is shown before the first delta."""
+
+    def follow(self, run: Run) -> None:
+        """Print what this run says until it ends; an interrupt stops the run and goes on as KeyboardInterrupt."""
+        try:
+            for event in run:
+                self._say(run, event)
+        finally:
+            self._end_line()
+            sys.stdout.flush()
+            for line in self._held:
+                self._tell(line)
+
+    def finish(self, run: Run) -> None:
+        """Print the footer."""
+        print(summary(run), file=sys.stderr)
+
+    def _say(self, run: Run, event: Event) -> None:
+        match event:
+            case Delta(value, path=()):
+                is_prose = isinstance(value, str) and run.encoding != "json"
+                self._write(value if is_prose else value_text(value) + "\n")
+            case Notice() | Waiting():
+                self._tell(str(event))
+            case JobFinished(job) | JobRouted(job) | JobSkipped(job) | JobFailed(job) | JobStopped(job):
+                if jobs.are_several(run):
+                    self._tell_later(jobs.text_line(run, job))
+            case Interrupted(points):
+                self._ask(run, points)
+            case RunFinished() | RunStopped() | RunFailed():
+                self._last(run)
+
+    def _last(self, run: Run) -> None:
+        """What has not been streamed."""
+        if sentence := nothing(run):
+            self._tell(sentence)
+        elif not self._wrote:
+            self._write(output_text(run))
+
+    def _ask(self, run: Run, points: Sequence[Point]) -> None:
+        """Ask for each point. Who ends the input stops the run; an interrupt does, too, as everywhere."""
+        answers: dict[str, Any] = {}
+        try:
+            for point in points:
+                self._tell(f"? {question(point)}")
+                for value in (point.metadata, point.value):
+                    if value is not None:
+                        self._tell(f"  {clipped(run.redact(value_text(value, indent=None)), _SHORT)}")
+                self._tell(f"  {choices(point)}")
+                answers[point.id] = typed(input("> "))
+        except EOFError:
+            run.cancel()
+        else:
+            with contextlib.suppress(UsageError):  # it was answered elsewhere
+                run.answer(still_open(run, answers))
+
+    def _tell_later(self, line: str) -> None:
+        """Say how a job went, not in the middle of the text."""
+        if self._wrote:
+            self._held.append(line)
+        else:
+            self._tell(line)
+
+    def _tell(self, line: str) -> None:
+        if sys.stdout.isatty():  # elsewhere the two are apart, and the text stays as it is
+            self._end_line()
+        print(plain(line), file=sys.stderr, flush=True)
+
+    def _write(self, text: str) -> None:
+        """Write to stdout; a terminal shows it at once, a kernel in its own time: it stores an output for every flush."""
+        sys.stdout.write(plain(text))
+        if sys.stdout.isatty():
+            sys.stdout.flush()
+        self._wrote = text or self._wrote
+
+    def _end_line(self) -> None:
+        if self._wrote and not self._wrote.endswith("\n"):
+            self._write("\n")
+
+
+def _can_type() -> bool:
+    """Whether somebody can type an answer: in a terminal, or into a front end that says it takes input."""
+    from IPython.core.getipython import get_ipython
+
+    kernel = getattr(get_ipython(), "kernel", None)
+    if kernel is not None:
+        return bool(getattr(kernel, "_allow_stdin", True))
+    return sys.stdin is not None and sys.stdin.isatty()

@@ -1,0 +1,141 @@
+"""The static copy of a run: what stands in a saved notebook, in nbconvert's pages, and where a run is a cell's value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from composemagic.engine.events import Delta, Notice
+from composemagic.engine.run import Run
+from composemagic.engine.summary import summary
+from composemagic.notebook import jobs
+from composemagic.notebook.look import FAINT, FRAME, RED, SMALL, STYLE, escaped, folded, preformatted
+from composemagic.notebook.markdown import render
+from composemagic.notebook.questions import asked_html, asked_text
+from composemagic.notebook.tree import at_path, tree, value_text
+from composemagic.text import plain
+from composemagic.words import say
+
+__all__ = ["Still", "bundle", "nothing", "output_text"]
+
+Path = tuple[str | int, ...]
+
+_FEW_NOTES = 3
+
+
+class Still:
+    """A run in a kernel that nobody watches: the static copy, sent once from the cell's own thread."""
+
+    attended = False
+
+    def show(self) -> None:
+        """Nothing is shown before the end."""
+
+    def follow(self, run: Run) -> None:
+        """Nothing is shown before the end."""
+
+    def finish(self, run: Run) -> None:
+        """Display the static copy; the cell raises the error."""
+        from IPython.display import display
+
+        display(bundle(run, tell_errors=False), raw=True)
+
+
+def bundle(run: Run, *, tell_errors: bool = True, texts: Mapping[Path, str] | None = None) -> dict[str, str]:
+    """A run as `text/html` and `text/plain`, the output first, all else below it.
+
+    `texts` are those of the output's streams, by their places in it, that are HTML already.
+    """
+    error = plain(str(run.error)) if tell_errors and run.error else ""
+    notes = [event for event in run.events if isinstance(event, Notice)]
+    last = summary(run)
+    problem = f'<pre class="compose-words" style="{RED}">{escaped(error)}</pre>' if error else ""
+    foot = f'<div style="{SMALL};margin-top:4px">{escaped(last)}</div>'
+    below = [problem, foot, _jobs_html(run), asked_html(run), _notes_html(notes, is_open=not run.text)]
+    lines = [
+        nothing(run) or output_text(run),
+        error,
+        last,
+        *_jobs_text(run),
+        *asked_text(run),
+        *(plain(str(note)) for note in notes),
+    ]
+    return {
+        "text/html": f"{STYLE}{FRAME}{_output_html(run, texts)}{''.join(below)}</div>",
+        "text/plain": "\n".join(line for line in lines if line),
+    }
+
+
+# -- the output --------------------------------------------------------------------------------------------------------
+
+
+def _output_html(run: Run, texts: Mapping[Path, str] | None) -> str:
+    if sentence := nothing(run):
+        return f'<div style="{SMALL}">{escaped(sentence)}</div>'
+    value = run.output
+    if value is None:
+        return ""
+    return tree(value, _texts(value, _places(run), texts or {}))
+
+
+def output_text(run: Run) -> str:
+    """The output as text for people."""
+    value = run.output
+    if value is None:
+        return ""
+    return plain(run.text) if isinstance(value, str) or run.encoding == "json" else value_text(value)
+
+
+def nothing(run: Run) -> str:
+    """The sentence on a run that is done and gave nothing; empty for any other."""
+    value = run.output
+    is_empty = value is None or (isinstance(value, str | bytes) and not value)
+    if run.status != "done" or not is_empty:
+        return ""
+    if run.is_stream:
+        return say("The output is an empty stream.")
+    return say("The output is null.") if value is None else say("The output is empty.")
+
+
+def _places(run: Run) -> list[Path]:
+    """Where texts stand that have come as such; a whole output that is a text is one."""
+    return list(dict.fromkeys(event.path for event in run.events if type(event) is Delta))
+
+
+def _texts(value: Any, places: Iterable[Path], known: Mapping[Path, str]) -> dict[Path, str]:
+    """The texts at these places as HTML: they are for people, and read as Markdown."""
+    found = {path: at_path(value, path) for path in places}
+    return {path: known.get(path) or render(text) for path, text in found.items() if isinstance(text, str)}
+
+
+# -- what stands below it ------------------------------------------------------------------------------------------------
+
+
+def _jobs_html(run: Run) -> str:
+    if not jobs.are_several(run):
+        return ""
+    lines = folded(escaped(jobs.overview(run)), jobs.html_lines(run), is_open=not jobs.went_well(run))
+    return f'<div style="{SMALL}">{lines}</div>'
+
+
+def _jobs_text(run: Run) -> list[str]:
+    if not jobs.are_several(run):
+        return []
+    return [jobs.overview(run), *([] if jobs.went_well(run) else [f"  {line}" for line in jobs.text_lines(run)])]
+
+
+def _notes_html(notes: list[Notice], *, is_open: bool) -> str:
+    """Notes, each folded to its sentence; many of them folded to how many they are."""
+    if not notes:
+        return ""
+    body = "".join(_note(note, is_open=is_open) for note in notes)
+    if len(notes) > _FEW_NOTES:
+        body = folded(escaped(say("{count} notes", count=len(notes))), body, is_open=is_open)
+    return f'<div style="{FAINT}">{body}</div>'
+
+
+def _note(note: Notice, *, is_open: bool) -> str:
+    """A note, and below it the line of the document it is about: its caret needs the columns of a terminal."""
+    if note.mark is None:
+        return f"<div>{escaped(note.sentence)}</div>"
+    return folded(escaped(note.sentence), preformatted(note.mark.draw()), is_open=is_open)

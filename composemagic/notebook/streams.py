@@ -1,0 +1,107 @@
+"""The streams of a run's output while they come, each by its job and its place in the output."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from composemagic.engine.events import Delta
+from composemagic.engine.run import Run
+from composemagic.notebook.look import clipped, escaped, preformatted
+from composemagic.notebook.markdown import Growing
+from composemagic.notebook.tree import at_path, value_text
+from composemagic.words import say
+
+__all__ = ["Streams"]
+
+Path = tuple[str | int, ...]
+
+_MOST_WHOLE = 8  # of more streams nobody reads all: each shows its last line
+_TAIL = 160  # characters
+_PIECES = 50
+_PIECE = 2_000  # characters
+
+
+class Streams:
+    """What streams have given, as HTML: all of each as Markdown; of many at once the last words of each."""
+
+    def __init__(self) -> None:
+        self._all: dict[tuple[str, Path], _Text | _Pieces] = {}
+
+    def add(self, run: Run, delta: Delta) -> None:
+        """Take a delta."""
+        value, job, path = delta
+        stream = self._all.get((job, path))
+        if stream is None:
+            # pieces of one text, or values of their own: the output itself tells
+            stream = _Text() if isinstance(at_path(run.output, path), str) else _Pieces()
+            self._all[job, path] = stream
+        stream.add(value)
+
+    def html(self, job: str | None = None) -> str:
+        """What the streams of a job, or all, have given."""
+        is_whole = len(self._all) <= _MOST_WHOLE
+        return "".join(
+            _labelled(path, stream.html() if is_whole else stream.tail())
+            for (giver, path), stream in self._all.items()
+            if job in (None, giver)
+        )
+
+    def texts(self) -> dict[Path, str]:
+        """The HTML of each text, by its place."""
+        return {path: stream.html() for (_, path), stream in self._all.items() if isinstance(stream, _Text)}
+
+
+class _Text:
+    """One text."""
+
+    def __init__(self) -> None:
+        self._growing = Growing()
+        self._tail = ""
+        self._has_more = False
+
+    def add(self, value: Any) -> None:
+        text = value if isinstance(value, str) else value_text(value)
+        self._growing.add(text)
+        end = self._tail + text[-_TAIL:]
+        self._has_more = self._has_more or len(end) > _TAIL or len(text) > _TAIL
+        self._tail = end[-_TAIL:]
+
+    def html(self) -> str:
+        return self._growing.html()
+
+    def tail(self) -> str:
+        return f"{'…' if self._has_more else ''}{escaped(clipped(self._tail, _TAIL))}"
+
+
+class _Pieces:
+    """Values of their own: the last ones are shown."""
+
+    def __init__(self) -> None:
+        self._last: deque[Any] = deque(maxlen=_PIECES)
+        self._count = 0
+        self._bytes = 0
+
+    def add(self, value: Any) -> None:
+        self._count += 1
+        if isinstance(value, bytes):
+            self._bytes += len(value)
+        else:
+            self._last.append(value)
+
+    def html(self) -> str:
+        if self._bytes:
+            return f"<div>{escaped(say('{count} bytes so far', count=f'{self._bytes:,}'))}</div>"
+        before = self._count - len(self._last)
+        head = f'<div class="compose-dim">{escaped(say("… {count} before", count=before))}</div>' if before else ""
+        return head + preformatted("\n".join(value_text(value, _PIECE) for value in self._last))
+
+    def tail(self) -> str:
+        if self._bytes or not self._last:
+            return self.html()
+        return escaped(clipped(value_text(self._last[-1], _PIECE), _TAIL))
+
+
+def _labelled(path: Path, body: str) -> str:
+    label = f"<b>{escaped(clipped(' › '.join(map(str, path))))}</b>" if path else ""
+    return f'<div class="compose-under">{label} {body}</div>' if path else body

@@ -1,0 +1,664 @@
+"""What shows a run with jobs, objects, waits and questions: real runs, without a front end."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import ipywidgets as widgets
+import pytest
+
+import composemagic
+from composemagic.engine.events import Delta, JobFinished, JobStarted, Notice, Point, Waiting
+from composemagic.engine.run import Run
+from composemagic.notebook.ask import Ask
+from composemagic.notebook.jobs import html_lines, overview, text_lines
+from composemagic.notebook.look import clipped
+from composemagic.notebook.media import LARGEST, kind_of, media
+from composemagic.notebook.plain import Plain
+from composemagic.notebook.questions import typed
+from composemagic.notebook.still import bundle
+from composemagic.notebook.streams import Streams
+from composemagic.notebook.tree import tree, value_text
+from composemagic.notebook.view import Live
+from composemagic.notebook.waits import Waits
+
+SECONDS = 20
+FIRE = "<img src=x onerror=alert(1)>"
+
+PARTS = """
+workflow:
+  title: Parts
+  output:
+    first: ${jobs.a.output as stream/text}
+    deep: {second: "${jobs.b.output as stream/text}"}
+    rows: [{name: Ada, year: 1843}, {name: Grace, year: null}]
+  jobs:
+  - id: a
+    component: {type: echo, action: {text: "some *words* here", delay: 0.01}}
+  - id: b
+    component: {type: echo, action: {text: "more words", delay: 0.01}}
+"""
+ASKING = """
+workflow:
+  jobs:
+  - id: draft
+    component: {type: echo, action: {text: Dear Ada}}
+    interrupt: {after: {message: "May it be sent?", metadata: {to: [ada, bob]}}}
+  - id: price
+    component: {type: echo, action: {value: {amount: 12}}}
+    interrupt: {after: true}
+  - id: send
+    depends_on: [draft, price]
+    input: ${jobs.draft.output}, ${jobs.price.output.amount}
+    component: {type: echo, action: {text: "Sent: ${input}"}}
+"""
+NULL = "workflow:\n  output: ${output.x}\n  job: {component: {type: echo, action: {value: {x: null}}}}\n"
+FAILING = """
+workflow:
+  jobs:
+  - id: good
+    component: {type: echo, action: {text: fine}}
+  - id: bad
+    depends_on: [good]
+    component: {type: http-client, base_url: "http://127.0.0.1:1", action: {path: /}}
+  - id: late
+    depends_on: [bad]
+    component: {type: echo, action: {text: never}}
+"""
+
+
+def echoing(value: Any, **more: Any) -> str:
+    """One job that gives a value (JSON is YAML)."""
+    return json.dumps({"workflow": {"job": {"component": {"type": "echo", "action": {"value": value}}, **more}}})
+
+
+def ran(yaml: str) -> Run:
+    """A run that has ended, well or not."""
+    run = composemagic.load(yaml).stream()
+    assert run.wait(SECONDS)
+    return run
+
+
+def until(condition: Callable[[], Any], what: str) -> None:
+    """Wait for a condition that another thread makes true."""
+    end = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < end, f"waited {SECONDS} s for {what}"
+        time.sleep(0.002)  # between two looks
+
+
+def without_tags(page: str) -> str:
+    """What a reader sees of HTML, about."""
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", re.sub(r"<style>.*?</style>", "", page))).split())
+
+
+# -- jobs
+
+
+def test_a_line_for_each_job_folded_when_all_is_well() -> None:
+    data = bundle(ran(PARTS))
+    assert "2 jobs: 2 done" in data["text/plain"]
+    assert "✓ a" not in data["text/plain"]
+    assert re.search(r"<details><summary>2 jobs: 2 done</summary>", data["text/html"])
+    assert data["text/html"].index("here") < data["text/html"].index("✓ done") < data["text/html"].index("2 jobs")
+
+
+def test_the_lines_are_open_after_a_failure() -> None:
+    run = ran(FAILING)
+    data = bundle(run)
+    for words in ("3 jobs: 1 done, 1 skipped, 1 failed", "✓ good: done · ", "✗ bad: failed · ", "– late: skipped\n"):
+        assert words in data["text/plain"] + "\n"
+    assert "<details open><summary>3 jobs" in data["text/html"]
+    assert "Nothing listens" in data["text/html"]
+    assert "Nothing listens" not in bundle(run, tell_errors=False)["text/plain"]
+
+
+def test_one_job_needs_no_line() -> None:
+    data = bundle(ran(echoing("only")))
+    assert "job" not in data["text/plain"]
+    assert "<details" not in data["text/html"]
+
+
+def test_routes_and_repetitions_are_told() -> None:
+    run = ran(
+        "workflow:\n  jobs:\n"
+        "  - {id: choose, type: if, input: 1, operator: eq, value: 1, if_true: left, if_false: right}\n"
+        "  - {id: left, component: {type: echo, action: {value: l}}}\n"
+        "  - {id: right, component: {type: echo, action: {value: r}}}\n"
+    )
+    assert run.status == "done", run.error
+    lines = text_lines(run)
+    assert re.fullmatch(r"→ choose: chose left · 0\.\d\d s", lines[0])
+    assert lines[2] == "– right: skipped"
+    assert overview(run) == "3 jobs: 1 done, 1 chose the next, 1 skipped"
+
+
+def test_what_a_job_gives_stands_under_its_line() -> None:
+    run = ran(PARTS)
+    page = without_tags(html_lines(run, lambda job: f"<i>given by {job}</i>"))
+    places = [page.index(words) for words in ("✓ a", "given by a", "✓ b", "given by b")]
+    assert places == sorted(places)
+
+
+def test_jobs_that_run_wait_and_are_stopped() -> None:
+    run = composemagic.load(
+        "workflow:\n  jobs:\n"
+        '  - {id: long, component: {type: echo, action: {text: "a b c", delay: 30}}}\n'
+        "  - {id: next, depends_on: [long], component: {type: echo, action: {value: x}}}\n"
+    ).stream()
+    until(lambda: run.jobs["long"].status in ("running", "streaming"), "the job to run")
+    assert overview(run) == "2 jobs: 1 waiting, 1 running"
+    assert text_lines(run) == ["▶ long: running · 0 s", "○ next: waiting"]
+    run.cancel()
+    run.wait(SECONDS)
+    assert overview(run) == "2 jobs: 1 skipped, 1 stopped"
+    assert "■ stopped" in bundle(run)["text/plain"]
+
+
+# -- values: what is shown, and in which words
+
+TREES = {
+    "a text": ("plain", "plain"),
+    "lines": ("one\ntwo", '<pre class="compose-words">one\ntwo</pre>'),
+    "a number": (1.5, "<code>1.5</code>"),
+    "null inside": ({"a": None}, "<strong>a</strong>: <code>null</code>"),
+    "true": (True, "<code>true</code>"),
+    "an empty object": ({}, "<code>{}</code>"),
+    "an empty list": ({"a": []}, "<strong>a</strong>: <code>[]</code>"),
+    "a few numbers": ({"a": [1, 2]}, "<strong>a</strong>: <code>[1, 2]</code>"),
+    "an object in one": ({"a": {"b": "c"}}, "<strong>b</strong>: <span>c</span>"),
+    "a list of texts": (["x"], "<strong>0</strong>: <span>x</span>"),
+    "a table": ([{"n": "Ada", "y": 1}, {"n": "Bob"}], "<td>Bob</td><td></td>"),
+    "null in a table": ([{"n": None}], "<td>null</td>"),
+    "no table: an object inside": ([{"n": {"m": 1}}], "<summary><strong>n</strong>"),
+    "no table: not only objects": ([{"n": 1}, 2], "<strong>1</strong>: <code>2</code>"),
+    "hostile key": ({FIRE: 1}, html.escape(FIRE)),
+    "hostile text": ({"a": FIRE}, html.escape(FIRE)),
+    "hostile column": ([{FIRE: FIRE}], f"<th>{html.escape(FIRE)}</th>"),
+    "direction marks": ({"a": "x\u202ey"}, "<span>xy</span>"),
+    "bytes": ({"a": b"12"}, "<code>2 bytes</code>"),
+    "a picture, unfolded": ({"a": b"x" * 99}, "<details open><summary><strong>a</strong>"),
+    "a key that is no text": ({1: 2}, "<strong>1</strong>: <code>2</code>"),
+    "something else": ({"a": object}, "class"),
+}
+
+
+@pytest.mark.parametrize("case", TREES)
+def test_a_value_as_html(case: str) -> None:
+    value, expected = TREES[case]
+    page = tree(value)
+    assert expected in page
+    assert "<img" not in page
+
+
+def test_texts_that_are_html_already_stand_at_their_places() -> None:
+    page = tree({"a": {"b": "raw"}, "c": "raw"}, {("a", "b"): "<em>made</em>"})
+    assert page.count("<em>made</em>") == 1
+    assert page.count("raw") == 1
+
+
+LARGE: dict[str, tuple[Any, str]] = {
+    "entries": ({f"k{number}": "v" for number in range(5000)}, "… and 4000 more"),
+    "rows": ([{"a": number} for number in range(5000)], "… and 4900 more rows"),
+    "many wide tables": ([[{"a": 1, "b": 2}] * 90] * 50, "more"),
+    "characters": ({"a": "x" * 300_000}, "more characters; the run has all of them"),
+    "many texts": ({f"k{number}": "x" * 1900 for number in range(900)}, "more characters"),
+    "a long key": ({"k" * 100_000: 1}, "…"),
+    "numbers": (list(range(100_000)), "… and 99000 more"),
+}
+
+
+@pytest.mark.parametrize("case", LARGE)
+def test_a_large_value_is_cut_and_what_is_left_out_is_told(case: str) -> None:
+    value, words = LARGE[case]
+    page = tree(value)
+    assert words in page
+    assert len(page) < 400_000
+    assert len(value_text(value)) < 210_000
+
+
+def test_a_deep_value_and_one_that_holds_itself() -> None:
+    deep: Any = "end"
+    for _ in range(3000):
+        deep = {"a": deep}
+    itself: list[Any] = [1]
+    itself.append(itself)
+    for value in (deep, itself):
+        assert len(tree(value)) < 400_000
+        assert value_text(value)
+
+
+TEXTS = {
+    "a text": ("a\x1b[31mb", "ab"),
+    "an object": ({"ä": [1]}, '{\n  "ä": [\n    1\n  ]\n}'),
+    "bytes": (b"\x89PNG\r\n\x1a\n", "image/png, 8 bytes"),
+    "bytes inside": ({"a": b"123"}, '{\n  "a": "<3 bytes>"\n}'),
+    "keys that JSON has not": ({(1, 2): 3}, "{(1, 2): 3}"),
+}
+
+
+@pytest.mark.parametrize("case", TEXTS)
+def test_a_value_as_text(case: str) -> None:
+    value, expected = TEXTS[case]
+    assert value_text(value) == expected
+
+
+KINDS = {
+    b"\x89PNG\r\n\x1a\n....": ("image/png", "<img "),
+    b"\xff\xd8\xff\xe0....": ("image/jpeg", "<img "),
+    b"GIF89a....": ("image/gif", "<img "),
+    b"RIFF....WEBPVP8 ": ("image/webp", "<img "),
+    b"RIFF....WAVEfmt ": ("audio/wav", "<audio controls "),
+    b"ID3......": ("audio/mpeg", "<audio controls "),
+    b"OggS\0...": ("audio/ogg", "<audio controls "),
+    b"....ftypisom": ("video/mp4", "<video controls "),
+    b"<svg onload=x>": ("", "<code>"),
+    b"<script>x</script>": ("", "<code>"),
+}
+
+
+@pytest.mark.parametrize("data", KINDS)
+def test_bytes_are_what_they_are(data: bytes) -> None:
+    kind, tag = KINDS[data]
+    assert kind_of(data) == kind
+    page = media(data)
+    assert page.startswith(tag)
+    assert ("base64," in page) is bool(kind)
+
+
+def test_media_say_their_type_and_are_bounded() -> None:
+    run = ran(
+        "workflow:\n  output: ${output as image/png;base64}\n"
+        "  job: {component: {type: echo, action: {value: aGVsbG8=}}}\n"
+    )
+    assert run.status == "done", run.error
+    assert 'src="data:image/png;base64,aGVsbG8="' in bundle(run)["text/html"]
+    assert "image/png, 5 bytes" in bundle(run)["text/plain"]
+    assert "base64" not in media(b"\x89PNG\r\n\x1a\n" + bytes(LARGEST))
+    picture = b"\x89PNG\r\n\x1a\n" + bytes(LARGEST - 8)
+    assert tree([{"a": picture}] * 4).count("base64,") == 2
+
+
+# -- the output of a run
+
+NOTHING = {
+    "null": (NULL, "The output is null."),
+    "an empty text": (echoing(""), "The output is empty."),
+    "text": (echoing("words"), ""),
+    "zero": (echoing(0), ""),
+    "false": (echoing(False), ""),
+}
+
+
+@pytest.mark.parametrize("case", NOTHING)
+def test_an_output_of_nothing_is_said(case: str) -> None:
+    yaml, sentence = NOTHING[case]
+    data = bundle(ran(yaml))
+    assert (data["text/plain"].startswith(sentence)) if sentence else ("The output" not in data["text/plain"])
+    assert ("The output" in data["text/html"]) is bool(sentence)
+
+
+def test_streams_inside_an_object_are_read_as_markdown_and_all_else_as_values() -> None:
+    run = ran(PARTS)
+    data = bundle(run)
+    assert "some <em>words</em> here" in data["text/html"]
+    assert "<td>Ada</td><td>1843</td>" in data["text/html"]
+    assert json.loads(data["text/plain"].split("\n✓ done")[0]) == run.output
+
+
+def test_a_text_that_is_no_stream_of_people_stays_as_it_is_in_an_object() -> None:
+    assert "*words*" in bundle(ran(echoing({"a": "some *words*"})))["text/html"]
+
+
+def test_json_lines_are_a_tree_of_their_values() -> None:
+    run = ran("workflow:\n  output: ${output as stream/json}\n  job: {component: {type: echo, action: {text: a b}}}\n")
+    data = bundle(run)
+    assert "<strong>1</strong>: <span> b</span>" in data["text/html"]
+    assert data["text/plain"].startswith('"a"\n" b"\n')
+
+
+def noted(*notes: Notice) -> Run:
+    run = ran(echoing("words"))
+    run._record._said[1:1] = notes
+    return run
+
+
+def test_few_notes_show_their_sentences_and_many_their_number() -> None:
+    page = bundle(noted(Notice("one"), Notice(FIRE)))["text/html"]
+    assert "<div>one</div>" in page
+    assert html.escape(FIRE) in page
+    assert "notes" not in page
+    page = bundle(noted(*(Notice(f"note {number}") for number in range(9))))["text/html"]
+    assert "<details><summary>9 notes</summary>" in page
+
+
+# -- streams while they come
+
+
+def streams_of(yaml: str) -> tuple[Run, Streams]:
+    run, streams = ran(yaml), Streams()
+    for event in run.events:
+        if isinstance(event, Delta):
+            streams.add(run, event)
+    return run, streams
+
+
+def test_each_stream_stands_under_its_key_and_with_its_job() -> None:
+    run, streams = streams_of(PARTS)
+    assert "some <em>words</em> here" in streams.html("a")
+    assert "more" not in streams.html("a")
+    assert "<b>deep › second</b>" in streams.html("b")
+    assert streams.html() == streams.html("a") + streams.html("b")
+    assert set(streams.texts()) == {("first",), ("deep", "second")}
+    assert bundle(run, texts=streams.texts()) == bundle(run)
+
+
+def many(count: int, text: str) -> str:
+    jobs = [{"id": f"j{n}", "component": {"type": "echo", "action": {"text": text}}} for n in range(count)]
+    output = {f"k{n}": f"${{jobs.j{n}.output as stream/text}}" for n in range(count)}
+    return json.dumps({"workflow": {"output": output, "jobs": jobs}})
+
+
+def test_of_many_streams_the_last_words_are_shown() -> None:
+    _, streams = streams_of(many(12, "word " * 200 + FIRE))
+    page = streams.html()
+    assert len(page) < 12 * 600
+    assert page.count(f"word {html.escape(FIRE)}") == 12
+    assert "<img" not in page
+    assert page.count("…word") + page.count("…ord") + page.count("…rd") + page.count("…d") + page.count("… word") == 12
+    assert len(streams.texts()[("k3",)]) > 1000
+
+
+def test_pieces_that_are_values_stand_one_a_line_the_last_ones() -> None:
+    _, streams = streams_of(
+        "workflow:\n  output: ${output as stream/json}\n"
+        f"  job: {{component: {{type: echo, action: {{text: '{'w ' * 79}w'}}}}}}\n"
+    )
+    page = without_tags(streams.html())
+    assert page.count(' w"') == 50
+    assert "… 30 before" in page
+    assert streams.texts() == {}
+
+
+# -- waiting before it is tried again
+
+
+def test_a_wait_counts_down_and_goes() -> None:
+    now = 100.0
+    waits = Waits(lambda: now)
+    waits.hear(Waiting(2.0, "Rate limited", 1, 2, "a"))
+    assert waits.lines(with_jobs=False) == ["Rate limited; again in 2 s (1 of 2)"]
+    now += 1.2
+    assert waits.lines(with_jobs=True) == ["a: Rate limited; again in 1 s (1 of 2)"]
+    now += 1
+    assert waits.lines(with_jobs=True) == []
+
+
+def test_a_wait_is_over_with_the_next_event_of_its_job() -> None:
+    waits = Waits(lambda: 0.0)
+    waits.hear(Waiting(9.0, "Busy", 1, 2, "a"))
+    waits.hear(Delta("x", "b"))
+    waits.hear(JobStarted("b", 1.0))
+    assert len(waits.lines(with_jobs=True)) == 1
+    waits.hear(JobFinished("a", 1.0, 0))
+    assert waits.lines(with_jobs=True) == []
+
+
+def test_many_waits_are_counted_and_hostile_words_are_one_line() -> None:
+    waits = Waits(lambda: 0.0)
+    for number in range(9):
+        waits.hear(Waiting(9.0, f"Busy\n{'x' * 900}", 1, 2, f"job{number}"))
+    lines = waits.lines(with_jobs=True)
+    assert len(lines) == 4
+    assert lines[3] == "and 6 more wait"
+    assert all("\n" not in line and len(line) <= 200 for line in lines)
+
+
+# -- questions
+
+
+@pytest.fixture
+def asked() -> Iterator[tuple[Run, Ask]]:
+    run = composemagic.load(ASKING).stream()
+    until(lambda: len(run.points) == 2 and run.status == "interrupted", "the questions")
+    ask = Ask(run)
+    ask.show(run.points)
+    yield run, ask
+    run.cancel()
+    run.wait(SECONDS)
+
+
+def parts(box: Any, kind: Any) -> list[Any]:
+    found = [box] if isinstance(box, kind) else []
+    return found + [part for child in getattr(box, "children", ()) for part in parts(child, kind)]
+
+
+def buttons(ask: Ask) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
+    for one in parts(ask.box, widgets.Button):
+        found.setdefault(one.description, []).append(one)
+    return found
+
+
+def test_a_box_for_each_question_in_the_order_of_the_jobs(asked: tuple[Run, Ask]) -> None:
+    _, ask = asked
+    page = "".join(one.value for one in parts(ask.box, widgets.HTML))
+    assert page.index("draft: May it be sent?") < page.index("price is done. Go on with its output?")
+    assert "<strong>to</strong>" in page
+    assert [area.value for area in parts(ask.box, widgets.Textarea)] == ["Dear Ada", '{\n  "amount": 12\n}']
+    assert {label: len(found) for label, found in buttons(ask).items()} == {"Go on": 2, "Go on everywhere (2)": 1}
+
+
+def test_answers_one_by_one(asked: tuple[Run, Ask]) -> None:
+    run, ask = asked
+    text, number = parts(ask.box, widgets.Textarea)
+    text.value = "Dear Bob"
+    buttons(ask)["Go on"][0].click()
+    until(lambda: len(run.points) == 1, "the first answer")
+    ask.show(run.points)
+    assert number in parts(ask.box, widgets.Textarea)
+    assert list(buttons(ask)) == ["Go on"]
+    number.value = "{"
+    buttons(ask)["Go on"][0].click()
+    assert any("this is no JSON" in one.value for one in parts(ask.box, widgets.HTML))
+    assert run.points
+    number.value = '{"amount": 99}'
+    buttons(ask)["Go on"][0].click()
+    assert run.result(SECONDS) == "Sent: Dear Bob, 99"
+    told = bundle(run)
+    assert "? draft: May it be sent? → answered: Dear Bob" in told["text/plain"]
+    assert '→ answered: {"amount": 99}' in told["text/plain"]
+    assert "2 questions to a person" in told["text/html"]
+
+
+def test_all_at_once_and_what_was_not_changed_stays(asked: tuple[Run, Ask]) -> None:
+    run, ask = asked
+    everywhere = buttons(ask)["Go on everywhere (2)"][0]
+    everywhere.click()
+    everywhere.click()  # a second click finds nothing open
+    assert run.result(SECONDS) == "Sent: Dear Ada, 12"
+    assert bundle(run)["text/plain"].count("→ went on as it was") == 2
+    ask.show(())
+    assert parts(ask.box, widgets.Textarea) == []
+
+
+def test_of_many_questions_the_first_are_shown_and_all_can_go_on() -> None:
+    job = {"id": "many", "component": {"type": "echo", "action": {"value": "x"}}, "repeat_count": 30}
+    run = composemagic.load(json.dumps({"workflow": {"jobs": [{**job, "interrupt": {"after": True}}]}})).stream()
+    until(lambda: len(run.points) == 30 and run.status == "interrupted", "the questions")
+    ask = Ask(run)
+    ask.show(run.points)
+    assert {label: len(found) for label, found in buttons(ask).items()} == {"Go on": 8, "Go on everywhere (30)": 1}
+    parts(ask.box, widgets.Textarea)[0].value = "changed"
+    second = run.points[1].id
+    run.answer({second: None})
+    ask.drop([second])
+    assert [area.value for area in parts(ask.box, widgets.Textarea)] == ["changed", *["x"] * 7]
+    buttons(ask)["Go on everywhere (29)"][0].click()
+    assert run.result(SECONDS) == ["changed", *["x"] * 29]
+    ask.close()
+
+
+def test_a_question_that_nobody_answered_is_told() -> None:
+    run = composemagic.load(ASKING).stream()
+    until(lambda: run.status == "interrupted", "the questions")
+    assert bundle(run)["text/plain"].splitlines()[0] == "? waits for an answer"
+    assert "2 waiting for an answer" in bundle(run)["text/plain"]
+    assert bundle(run)["text/plain"].count("→ not answered yet") == 2
+    run.cancel()
+    run.wait(SECONDS)
+    assert bundle(run)["text/plain"].count("→ not answered\n") == 1  # and the last line
+
+
+def test_closing_leaves_no_widget_behind() -> None:
+    from ipywidgets.widgets.widget import _instances
+
+    before = set(_instances)
+    run = composemagic.load(ASKING).stream()
+    view = Live("Letter")
+    view.show()
+    view.follow(run)
+    until(lambda: view._ask is not None and len(view._ask.box.children) == 3, "the forms")
+    run.answer()
+    view.closed.result(SECONDS)
+    assert run.text == "Sent: Dear Ada, 12"
+    assert set(_instances) == before
+
+
+def point(value: Any, **more: Any) -> Point:
+    return Point(
+        more.pop("id", "p"),
+        "job",
+        "r",
+        more.pop("phase", "after"),
+        more.pop("message", None),
+        more.pop("metadata", None),
+        value,
+    )
+
+
+ANSWERS: dict[str, tuple[Any, str | None, str | None, Any]] = {
+    # value, what the editor holds, what is typed instead (None: nothing), the answer
+    "a text": ("x", "x", None, None),
+    "a changed text": ("x", "x", "1", "1"),
+    "a number": (1, "1", "2", 2),
+    "null": (None, "", None, None),
+    "a text for null": (None, "", "yes", "yes"),
+    "JSON for null": (None, "", "[1]", [1]),
+    "an emptied text": ("x", "x", "", ""),
+    "false": (True, "true", "false", False),
+    "bytes": (b"x", None, None, None),
+    "bytes inside": ({"a": b"x"}, None, None, None),
+    "too long": ("x" * 100_001, None, None, None),
+    "direction marks": ("a\u202eb", "ab", None, None),
+}
+
+
+@pytest.mark.parametrize("case", ANSWERS)
+def test_what_an_editor_holds_and_what_it_answers(case: str) -> None:
+    value, held, written, answer = ANSWERS[case]
+    ask = Ask(ran(echoing("x")))
+    ask.show([point(value)])
+    areas = parts(ask.box, widgets.Textarea)
+    assert [area.value for area in areas] == ([] if held is None else [held])
+    if written is not None:
+        areas[0].value = written
+    assert ask._forms["p"].read() == {"p": answer}
+    ask.close()
+
+
+def test_a_secret_is_neither_shown_nor_edited() -> None:
+    secret = "sk-test-0123456789abcdef"
+    yaml = echoing({"key": "${env.OPENAI_API_KEY}"}, interrupt={"after": {"metadata": ["${env.OPENAI_API_KEY}"]}})
+    run = composemagic.load(yaml, env={"OPENAI_API_KEY": secret}).stream()
+    until(lambda: run.status == "interrupted", "the question")
+    ask = Ask(run)
+    ask.show(run.points)
+    assert parts(ask.box, widgets.Textarea) == []
+    assert secret not in "".join(one.value for one in parts(ask.box, widgets.HTML))
+    assert secret not in "".join(bundle(run).values())
+    run.answer({run.points[0].id: secret})
+    run.wait(SECONDS)
+    assert secret not in "".join(bundle(run).values())
+    ask.close()
+
+
+def test_hostile_questions_are_shown_as_they_are() -> None:
+    ask = Ask(ran(echoing("x")))
+    ask.show([point({FIRE: FIRE}, message=FIRE, metadata={FIRE: [FIRE]}), point(b"x", message=FIRE, id="q")])
+    pages = "".join(one.value for one in parts(ask.box, widgets.HTML))
+    assert pages.count(html.escape(FIRE)) >= 3
+    assert "<img" not in pages
+    ask.close()
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"), [("", None), ("  ", None), ("yes", "yes"), ("1", 1), ('{"a": 1}', {"a": 1})]
+)
+def test_a_typed_line(line: str, meant: Any) -> None:
+    assert typed(line) == meant
+
+
+# -- plain text
+
+
+def told(yaml: str, capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
+    view, run = Plain(), composemagic.load(yaml).stream()
+    view.follow(run)
+    view.finish(run)
+    said = capsys.readouterr()
+    return said.out, said.err
+
+
+def test_plain_has_the_answer_on_stdout_and_the_jobs_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    out, err = told(PARTS, capsys)
+    assert json.loads(out)["deep"] == {"second": "more words"}
+    assert re.search(r"^✓ a: done · 0\.\d\d s$", err, re.MULTILINE)
+
+
+def test_plain_says_that_there_is_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    out, err = told(NULL, capsys)
+    assert (out, "The output is null." in err) == ("", True)
+
+
+def test_plain_asks_and_answers(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    typed_lines = {"draft": "Dear Bob", "price": ""}
+    asked: list[str] = []
+
+    def typing(prompt: str) -> str:
+        err = capsys.readouterr().err
+        asked.append(err)
+        return next(line for job, line in typed_lines.items() if f"? {job}" in err)
+
+    monkeypatch.setattr("builtins.input", typing)
+    out, _ = told(ASKING, capsys)
+    assert out == "Sent: Dear Bob, 12\n"
+    [draft] = [words for words in asked if "? draft" in words]
+    assert 'May it be sent?\n  {"to": ["ada", "bob"]}\n  Dear Ada\n  Enter goes on;' in draft
+
+
+def test_plain_stops_where_the_input_ends(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def ended(_: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr("builtins.input", ended)
+    assert "■ stopped" in told(ASKING, capsys)[1]
+
+
+def test_plain_is_attended_where_stdin_is_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    for is_terminal in (True, False):
+        monkeypatch.setattr("sys.stdin", type("In", (), {"isatty": lambda _, it=is_terminal: it})())
+        assert Plain().attended is is_terminal
+    monkeypatch.setattr("sys.stdin", None)
+    assert Plain().attended is False
+
+
+def test_clipped() -> None:
+    assert clipped("a \n b") == "a b"
+    assert clipped("x" * 200) == "x" * 89 + "…"
+    assert clipped(" " * 5000 + "x", 10) == "…"
