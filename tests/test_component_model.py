@@ -244,6 +244,9 @@ def test_what_other_drivers_know_is_accepted_with_a_note(engine: Engine) -> None
         ("task: text-embedding\n  action: {text: x, params: {pooling: max}}", "`pooling` is one of mean, cls, last, not max"),
         ("task: text-generation\n  action: {prompt: x, params: {temprature: 1}}", "unknown key `temprature` in `params`; did you mean `temperature`?"),
         ("driver: llamacpp", "a model component needs `task`"),
+        ("task: image-generatoin", "composemagic runs models for the tasks chat-completion, text-generation, text-embedding, not for `image-generatoin`"),
+        ("task: chat-completion\n  driver: vlm", "composemagic runs models with `driver: llamacpp`, not `vlm`"),
+        ("task: chat-completion\n  model: SmolLM3", "composemagic fetches no model `SmolLM3`"),
     ],
 )  # fmt: skip
 def test_mistakes_are_found_when_the_document_is_loaded(lines: str, expected: str) -> None:
@@ -257,9 +260,9 @@ def test_mistakes_are_found_when_the_document_is_loaded(lines: str, expected: st
 @pytest.mark.parametrize(
     ("lines", "expected"),
     [
-        ("task: image-generatoin", "composemagic runs models for the tasks chat-completion, text-generation, text-embedding, not for `image-generatoin`"),
-        ("task: chat-completion\n  driver: vlm", "composemagic runs models with `driver: llamacpp`, not `vlm`"),
-        ("task: chat-completion\n  model: SmolLM3", "composemagic fetches no model `SmolLM3`"),
+        ("task: image-generation", "composemagic runs models for the tasks chat-completion, text-generation, text-embedding, not for `image-generation`"),
+        ("task: chat-completion\n  driver: vllm", "composemagic runs models with `driver: llamacpp`, not `vllm`"),
+        ("task: chat-completion\n  model: HuggingFaceTB/SmolLM3-3B", "composemagic fetches no model `HuggingFaceTB/SmolLM3-3B`"),
     ],
 )  # fmt: skip
 def test_what_only_model_compose_runs_loads_and_says_so_in_the_run(engine: Engine, lines: str, expected: str) -> None:

@@ -156,6 +156,12 @@ def test_it_runs_nowhere_else(tmp_path: Path, place: str) -> None:
         run(tmp_path, f"command: [touch, here], working_dir: {place}")
 
 
+def test_what_should_be_installed_first_is_said(tmp_path: Path) -> None:
+    found = run(tmp_path, "command: [echo, hi]", "manage: {scripts: {install: [[pip, install, x]]}},")
+    assert found.output["stdout"] == "hi"
+    assert "`manage` is not run by composemagic; do once in a cell what it should install" in notes(found)
+
+
 def test_only_python_allows_it(tmp_path: Path, forbid: Callable[[], None]) -> None:
     workflow = load(tmp_path, "command: [touch, '${input.name}']")
     workflow(name="one")

@@ -95,7 +95,11 @@ RICHEST: list[tuple[str, dict[str, Any]]] = [
     ("${input.x as slider/0,5 | 1} ${input.x as slider/0,9 | 2}", {"bounds": (0.0, 5.0), "default": 1.0}),
     ("${input.x | 7} ${input.x as integer}", {"type": "integer", "default": 7, "required": False}),
     ('${input.x | "7"} ${input.x as integer}', {"type": "integer", "default": 7}),
-    ("${input.x | seven} ${input.x as integer}", {"type": "integer", "default": "seven"}),
+    ("${input.x | seven} ${input.x as integer}", {"type": "integer", "has_default": False, "default": None, "required": False}),
+    ("${input.x as select/a,b} ${input.x as integer | 3}", {"type": "select", "has_default": False, "required": False}),
+    ("${input.x as select/a,b} ${input.x as integer | 3} ${input.x | b}", {"type": "select", "default": "b"}),
+    ("${input.x | y} ${input.x as image}", {"type": "image", "has_default": False, "required": False}),
+    ("${input.x | y} ${input.x as image;url}", {"type": "image", "has_default": False, "required": False}),
     ("${input.x as text} ${input.x as integer}", {"type": "text"}),
     ("${input.x as integer} ${input.x as integer[]}", {"type": "integer", "is_list": True}),
     ("${input.x as audio} ${input.x as audio/pcm[sample_rate=16000]}", {"type": "audio"}),
@@ -270,3 +274,54 @@ def test_a_whole_input_is_what_is_given() -> None:
 
 def test_inputs_compare_by_what_a_face_shows() -> None:
     assert Input("x", cast=Cast("text", start=1)) == Input("x", cast=Cast("text", start=2))
+
+
+ASKED: dict[str, tuple[str, list[str]]] = {
+    "the branches of a condition as they are written": (
+        """workflow:
+  job:
+    input: {"?": {input: "${input.test}", value: 1, if_true: "${input.yes}", if_false: "${input.no}"}}
+component: {type: echo}
+""",
+        ["test", "yes", "no"],
+    ),
+    "a workflow that is given the whole input by its component": (
+        """workflows:
+  - {id: main, default: true, job: {component: w}}
+  - {id: inner, job: {component: e}}
+components:
+  - {id: w, type: workflow, action: {workflow: inner, input: "${input}"}}
+  - {id: e, type: echo, text: "${input.a} ${input.b as integer}"}
+""",
+        ["a", "b"],
+    ),
+    "a workflow that is given some of the input by its component": (
+        """workflows:
+  - {id: main, default: true, job: {component: w}}
+  - {id: inner, job: {component: e}}
+components:
+  - {id: w, type: workflow, action: {workflow: inner, input: {a: "${input.c}"}}}
+  - {id: e, type: echo, text: "${input.a} ${input.b as integer}"}
+""",
+        ["c"],
+    ),
+    "an empty input hides what the action asks for": (
+        "workflow: {job: {input: {}}}\ncomponent: {type: echo, text: '${input.a}'}\n",
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_what_a_document_asks_for_in_its_order(name: str) -> None:
+    text, names = ASKED[name]
+    assert [one.name for one in composemagic.load(text).inputs] == names
+
+
+def test_a_quoted_default_is_a_text_of_json_too() -> None:
+    text = """workflow: {job: {input: {a: '${input.a as json | "q"}', b: '${input.b as json | "[1]"}'}}}
+component: {type: echo, value: '${input}'}
+"""
+    workflow = composemagic.load(text)
+    assert [one.default for one in workflow.inputs] == ["q", [1]]
+    assert workflow().output == {"a": "q", "b": [1]}

@@ -1,4 +1,4 @@
-"""YAML -> a checked workflow, or all its mistakes as they are drawn. tests/data/mistakes.txt has the mistakes."""
+"""YAML -> a checked workflow, or all its mistakes. tests/test_mistakes.py draws them."""
 
 from __future__ import annotations
 
@@ -31,29 +31,6 @@ def load(text: str, **more: Any) -> Loaded:
 
 
 # ── mistakes ──
-
-
-def mistakes() -> dict[str, list[str]]:
-    """The table: `# name`, the document, `----`, what is drawn, `====`."""
-    blocks = (DATA / "mistakes.txt").read_text("utf-8").split("\n====\n")
-    found = (block.strip("\n").partition("\n") for block in blocks if block.strip())
-    return {head.removeprefix("# "): body.split("\n----\n") for head, _, body in found}
-
-
-MISTAKES = mistakes()
-
-
-@pytest.mark.parametrize("name", MISTAKES)
-def test_mistakes_are_drawn(name: str) -> None:
-    text, drawn = MISTAKES[name]
-    with pytest.raises(DocumentError) as caught:
-        composemagic.load(text + "\n")
-    assert str(caught.value) == drawn
-
-
-def test_the_table_of_mistakes_is_all_there() -> None:
-    assert len(MISTAKES) >= 75
-    assert all(len(parts) == 2 and parts[1].startswith("compose: ") for parts in MISTAKES.values())
 
 
 def test_a_mistake_is_drawn_at_its_line_of_the_cell() -> None:
@@ -353,7 +330,9 @@ def test_what_only_the_peer_runs_still_asks_for_its_inputs() -> None:
         composemagic.load(text + "workflow: {job: {action: c}}\n")
 
 
-_NO_SERVER = "asks a server, which composemagic does not speak to; write `driver: memory`, or `driver: sqlite` for a file"
+_NO_SERVER = (
+    "asks a server, which composemagic does not speak to; write `driver: memory`, or `driver: sqlite` for a file"
+)
 _TASKS = "composemagic runs models for the tasks chat-completion, text-generation, text-embedding, not for"
 # of the types that run here: what only the peer runs of them, and why it is not run
 FOREIGN: dict[str, tuple[str, str]] = {
@@ -418,7 +397,9 @@ def test_a_component_class_of_somebody_else_may_lack_the_question() -> None:
 
 
 def test_the_public_address_of_a_gateway_is_known_and_ends_the_run_that_fills_it() -> None:
-    text = "gateway: {type: http-tunnel, port: 8090}\ncomponent: {type: echo, text: 'at ${gateway:8090.public_url}/x'}\n"
+    text = (
+        "gateway: {type: http-tunnel, port: 8090}\ncomponent: {type: echo, text: 'at ${gateway:8090.public_url}/x'}\n"
+    )
     workflow = composemagic.load(text)
     assert "`gateway:8090` is not run by composemagic; a run that fills it ends there" in workflow.notes
     run = workflow.start({})
@@ -426,6 +407,23 @@ def test_the_public_address_of_a_gateway_is_known_and_ends_the_run_that_fills_it
     assert run.error is not None
     assert run.error.sentence == "`gateway:8090` is not run by composemagic; write the public address itself"
     assert composemagic.load(text.replace("public_url}", "public_url | http://me}"))().output == "at http://me/x"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "workflow: {id: __default__, job: {}}\ncomponent: {type: echo}\n",
+        "component: {id: __default__, type: echo}\n",
+        "component: {type: echo, actions: [{id: __default__}]}\n",
+        "workflow: {job: {id: __default__}}\ncomponent: {type: echo}\n",
+    ],
+)
+def test_a_name_that_the_language_keeps_for_itself(text: str) -> None:
+    with pytest.raises(DocumentError) as caught:
+        load(text)
+    assert [mistake.sentence for mistake in caught.value.mistakes] == [
+        "`__default__` is a name that the language keeps for itself"
+    ]
 
 
 def test_words_for_people_may_show_references() -> None:
@@ -440,7 +438,10 @@ COMPONENT_ALONE: dict[str, tuple[str, int]] = {
     "several actions": ("component: {type: echo, actions: [{id: a}, {id: b}]}", 0),
     "several, one of them the default": ("component: {type: echo, actions: [{id: a}, {id: b, default: true}]}", 1),
     "several components": ("components: [{id: a, type: echo}, {id: b, type: echo}]", 0),
-    "several, one of them the default one": ("components: [{id: a, type: echo}, {id: b, type: echo, default: true}]", 1),
+    "several, one of them the default one": (
+        "components: [{id: a, type: echo}, {id: b, type: echo, default: true}]",
+        1,
+    ),
     "two defaults": ("components: [{id: a, type: echo, default: true}, {id: b, type: echo, default: true}]", 0),
 }
 
@@ -461,6 +462,57 @@ def test_a_condition_may_have_an_input_of_its_own() -> None:
     found = [workflow(**given).output for given in ({"a": 5, "b": "x"}, {"a": 1, "b": "x"}, {"a": 1, "b": "y"})]
     assert found == ["b", "n", "s"]
     assert [(one.name, one.type) for one in workflow.inputs] == [("a", "integer"), ("b", "string")]
+
+
+def test_a_failed_job_gives_its_stand_in_and_goes_on() -> None:
+    text = """workflow:
+  jobs:
+    - {id: fetch, component: broken, on_error: {to: tidy, output: {status: failed, why: "${error.kind}"}}}
+    - {id: tidy, component: e, input: "${jobs.fetch.output.status}: ${jobs.fetch.output.why}"}
+components:
+  - {id: broken, type: image-processor}
+  - {id: e, type: echo, text: "${input}"}
+"""
+    run = composemagic.load(text)()
+    assert (run.status, run.output) == ("done", "failed: foreign")
+
+
+def test_a_mistake_in_an_older_interrupt_is_drawn_where_it_was_written() -> None:
+    text = """workflow:
+  job:
+    input: {command: ls}
+    interrupt:
+      after:
+        message: "${output} of ${input.command} ${nope.x}"
+component: {type: echo}
+"""
+    with pytest.raises(DocumentError) as caught:
+        load(text)
+    (mistake,) = caught.value.mistakes
+    assert mistake.mark is not None
+    line = text.splitlines()[mistake.mark.number - 1]
+    assert line[mistake.mark.column :][: mistake.mark.length] == "nope"
+
+
+def test_an_older_interrupt_shows_what_the_job_gave() -> None:
+    text = """workflow:
+  job:
+    input: {command: "ls ${input.folder}"}
+    interrupt:
+      before: {message: "Run ${input.command} in ${input.folder}?"}
+      after: {metadata: {result: "${output}"}}
+component: {type: echo, text: "ran ${input.command}"}
+"""
+    workflow = composemagic.load(text)
+    assert [one.name for one in workflow.inputs] == ["folder"]
+    assert any("an interrupt's `output` and `input` -> `job.output` and `job.input`" in note for note in workflow.notes)
+
+
+def test_the_keys_of_a_fan_out_that_only_the_peer_uses() -> None:
+    text = "workflow: {job: {type: fan-out, input: '${input.x}', output: [a, b], spool: true, buffer_size: 4}}\ncomponent: {type: echo}\n"
+    workflow = composemagic.load(text)
+    assert "`spool` is accepted and not used by composemagic" in workflow.notes
+    assert workflow(x="hi").output == {"a": ["hi"], "b": ["hi"]}
 
 
 def test_the_peers_name_of_a_run() -> None:

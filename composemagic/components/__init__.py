@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from composemagic.errors import UsageError
+from composemagic.words import say
 
 if TYPE_CHECKING:
     from composemagic.workflow.component import Component
@@ -32,6 +33,7 @@ BUILT_IN = {
     "datasets": "composemagic.components.datasets:Datasets",
     "web-scraper": "composemagic.components.web_scraper:WebScraper",
     "shell": "composemagic.components.shell:Shell",
+    "agent": "composemagic.components.agent:Agent",
 }
 GROUP = "composemagic.components"
 CONTRACT = ("type", "sources", "text_fields", "spellings", "settings", "action", "faults", "run")
@@ -80,8 +82,15 @@ def _installed(name: str) -> type[Component] | None:
         try:
             found: type[Component] = point.load()
         except Exception as error:
-            package = point.dist.name if point.dist else "an installed package"
-            raise UsageError(f"the component type `{name}` of {package} cannot be loaded: {error}") from error
+            package = point.dist.name if point.dist else point.value
+            raise UsageError(
+                say(
+                    "the component type `{name}` of {package} cannot be loaded: {reason}",
+                    name=name,
+                    package=package,
+                    reason=error,
+                )
+            ) from error
         _check(found)
         return found
     return None
@@ -91,4 +100,10 @@ def _check(component: type[Component]) -> None:
     missing = [f"`{name}`" for name in CONTRACT if not hasattr(component, name)]
     if missing:
         name = getattr(component, "__name__", repr(component))
-        raise UsageError(f"the component class {name} lacks {', '.join(missing)}; derive it from Component")
+        raise UsageError(
+            say(
+                "the component class {name} lacks {parts}; derive it from Component",
+                name=name,
+                parts=", ".join(missing),
+            )
+        )

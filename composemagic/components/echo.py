@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from composemagic.errors import RunError
 from composemagic.language.casts import to_text
 from composemagic.language.template import Spell, compile_template
+from composemagic.words import say
 from composemagic.workflow.component import Action, Context, Settings, SettingsModel, Value
 
 __all__ = ["Echo"]
@@ -45,7 +46,7 @@ class Echo:
     @classmethod
     def faults(cls, settings: Mapping[str, Any], action: Mapping[str, Any]) -> Iterable[tuple[str, str | None]]:
         if "text" in action and "value" in action:
-            yield "an echo action has `text`, which streams, or `value`, which does not, not both", "value"
+            yield say("an echo action has `text`, which streams, or `value`, which does not, not both"), "value"
 
     async def run(self, action: Action, context: Context) -> AsyncGenerator[Any, None]:
         """Yield the words of `text`, or one Value."""
@@ -65,4 +66,4 @@ def _seconds(value: Any) -> float:
     try:
         return max(0.0, float(value or 0))
     except (TypeError, ValueError):
-        raise RunError("input", f"`delay` is a number of seconds, not {value!r}") from None
+        raise RunError("input", say("`delay` is a number of seconds, not {value}", value=repr(value))) from None

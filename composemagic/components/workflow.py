@@ -63,7 +63,7 @@ class WorkflowComponent(Component):
     async def run(self, action: Action, context: Context) -> AsyncGenerator[Any, None]:
         """Run it and yield its output: one Value, or the chunks of its stream. Raises RunError."""
         name = await context.render(action.fields.get("workflow")) or _DEFAULT
-        given = await context.render(action.fields.get("input", _INPUT))
+        given = await context.sealed(action.fields.get("input", _INPUT))
         output = await context.run_workflow(str(name), given)
         if not isinstance(output, Chunks):
             yield Value(output)

@@ -18,6 +18,7 @@ from composemagic.language.expression import ExpressionError, parse_path
 from composemagic.language.formats import ENCODED, FORMATS, Loaded, Media, content_type, decoded
 from composemagic.language.nodes import Cast
 from composemagic.language.path import Find, finder
+from composemagic.language.secret import Secret, closed, encoded
 from composemagic.language.streams import Chunks, Uncollected, Whole, settled
 from composemagic.language.values import CastError, decode, joined_bytes, json_text, shown, to_text
 from composemagic.words import say
@@ -54,6 +55,8 @@ def convert(value: Any, cast: Cast, *, loaded: Loaded | None = None, skip_decode
     def one(item: Any) -> Any:
         if item is None:
             return None
+        if isinstance(item, Secret):
+            return _carried(item, cast)
         if cast.format is None:
             return conversion(item, cast)
         return _formatted(item, cast, conversion, loaded, skip_decode=skip_decode)
@@ -61,6 +64,18 @@ def convert(value: Any, cast: Cast, *, loaded: Loaded | None = None, skip_decode
     if cast.is_list:
         return _each(value, one)
     return one(value if cast.type in _KEEP_STREAMS else joined_bytes(value))
+
+
+def _carried(secret: Secret, cast: Cast) -> Secret:
+    """A secret stays closed as what it is, a text; `as base64` is worked out when it is opened."""
+    if cast.type == "base64" and cast.format is None:
+        return encoded(secret)
+    if cast.type in _TEXTS and cast.format is None:
+        return secret
+    raise CastError(closed(secret.names))
+
+
+_TEXTS = frozenset({"text", "string", "str", "markdown", "any"})
 
 
 def _formatted(value: Any, cast: Cast, conversion: Conversion, loaded: Loaded | None, *, skip_decode: bool) -> Any:
@@ -100,9 +115,18 @@ def register_cast(name: str, conversion: Conversion) -> Callable[[], None]:
     return lambda: CASTS.pop(name, None) and None
 
 
+# what other languages call it
+_OTHER_NAMES = {
+    "array": "list", "char": "text", "dict": "object", "double": "number", "enum": "select", "map": "object",
+    "range": "slider", "varchar": "text",
+}  # fmt: skip
+
+
 def cast_problem(cast: Cast) -> str | None:
     """What is wrong with a cast as written, whatever the value: an unknown type, subtype or format."""
     if cast.type not in CASTS:
+        if other := _OTHER_NAMES.get(cast.type.lower()):
+            return say("unknown type `{type}`; did you mean `{name}`?", type=cast.type, name=other)
         return say("unknown type `{type}`{near}", type=cast.type, near=suggest(cast.type, CASTS))
     if cast.type == "stream" and cast.subtype not in (None, "text", "json"):
         return say("a stream is `stream/text` or `stream/json`, not `stream/{subtype}`", subtype=cast.subtype)

@@ -15,6 +15,7 @@ from composemagic.errors import suggest
 from composemagic.language.casts import settled, shown
 from composemagic.language.document import plain_value
 from composemagic.language.findings import Compiler, Path, RenderError, Scope
+from composemagic.language.secret import Secret, closed
 from composemagic.words import say
 
 __all__ = ["COMPARISONS", "Test", "compile_test"]
@@ -137,6 +138,8 @@ def _leaf(value: dict[str, Any], path: Path, compiler: Compiler, *, loose: bool)
 
     def test(scope: Scope) -> bool:
         found, wanted = settled(left(scope)), settled(right(scope))
+        if isinstance(found, Secret) or isinstance(wanted, Secret):
+            return _of_secret(name, found, wanted, path)
         try:
             return bool(compare(found, wanted))
         except ComparisonError as error:
@@ -148,6 +151,13 @@ def _leaf(value: dict[str, Any], path: Path, compiler: Compiler, *, loose: bool)
             raise RenderError(say("`{operator}` cannot compare {found} with {wanted}", **places), path) from None
 
     return test
+
+
+def _of_secret(name: str, found: Any, wanted: Any, path: Path) -> bool:
+    """Whether it is there at all may be asked; anything else would tell what it is, piece by piece."""
+    if name in ("eq", "neq") and (found is None or wanted is None):
+        return name == "neq"
+    raise RenderError(closed(tuple(one for each in (found, wanted) if isinstance(each, Secret) for one in each.names)), path)
 
 
 def _operator(value: dict[str, Any], path: Path, compiler: Compiler) -> tuple[str, Compare]:

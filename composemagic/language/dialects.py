@@ -9,22 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any
 
 from composemagic.language.expression import Cast
+from composemagic.language.rewriting import PUT_IN, Keys, Modern, Rule, Spot
 from composemagic.words import say
 
 __all__ = ["RULES", "Keys", "Modern", "Rule", "modern_cast", "modernise"]
 
 Path = tuple[str | int, ...]
-
-
-class Keys(NamedTuple):
-    """What the YAML of a component type may say today, on the component and in an action."""
-
-    settings: Collection[str] = ()
-    action: Collection[str] = ("output",)
 
 
 TypeKeys = Callable[[Any], Keys]
@@ -45,92 +39,9 @@ _MARKS = {
 }
 _JOB_KEYS = ("component", "action", "input", "output")
 _ONLY_A_JOBS = frozenset(_JOB_KEYS) - {"output"}  # a workflow has an `output` of its own
-_OLD_ACTION_KEYS = ("response_type", "system_prompt", "user_prompt")
-
-
-@dataclass(slots=True)
-class Modern:
-    """A document's tree in today's spelling, the notes on what was read, and where moved paths came from.
-
-    `streams`: somewhere in it an output is cast to a stream. `singles` are the places of plural keys that hold a single
-    thing without an id, such as `components` over `type: ...`, which were read as the singular. `mistakes` are what an older
-    spelling can say and today's cannot.
-    """
-
-    data: dict[str, Any]
-    streams: bool = False
-    notes: list[tuple[str, Path]] = field(default_factory=list)
-    origins: dict[Path, Path] = field(default_factory=dict)
-    singles: list[Path] = field(default_factory=list)
-    mistakes: list[tuple[str, Path]] = field(default_factory=list)
-
-    def origin(self, path: Path) -> Path:
-        """The path in the user's own document of a path in `data`."""
-        for end in range(len(path), 0, -1):
-            found = self.origins.get(path[:end])
-            if found is not None:
-                return found + path[end:]
-        return path
-
-
-@dataclass(frozen=True, slots=True)
-class Spot:
-    """A mapping of the tree that is being rewritten, its path in today's spelling, and what it is part of.
-
-    `keys` are those of the component type it belongs to.
-    """
-
-    modern: Modern
-    data: dict[str, Any]
-    path: Path = ()
-    above: Spot | None = None
-    keys: Keys = Keys()  # noqa: RUF009 - a tuple of tuples
-
-    def note(self, sentence: str) -> None:
-        self.modern.notes.append((sentence, self.path))
-
-    def came(self, path: Path, *origin: str | int) -> None:
-        """Remember that what stands at `path` below was written at `origin` below."""
-        self.modern.origins[(*self.path, *path)] = (*self.modern.origin(self.path), *origin)
-
-    def rename(self, old: str, new: str) -> bool:
-        """Give a key its name of today, in its place; false where there is no such key, or both stand there."""
-        if old not in self.data or new in self.data:
-            return False
-        items = [(new if key == old else key, value) for key, value in self.data.items()]
-        self.data.clear()
-        self.data.update(items)
-        self.came((new,), old)
-        return True
-
-    def inner(self, key: str) -> Iterator[Spot]:
-        """The mappings of a list below, copied in place so that rewriting them leaves the user's tree alone."""
-        found = self.data.get(key)
-        if isinstance(found, list):
-            self.data[key] = found = list(found)
-            for at, value in enumerate(found):
-                if isinstance(value, dict):
-                    found[at] = dict(value)
-                    yield self.below(found[at], key, at)
-
-    def one(self, key: str) -> Iterator[Spot]:
-        """The mapping below a key, copied likewise, if it is one."""
-        found = self.data.get(key)
-        if isinstance(found, dict):
-            self.data[key] = dict(found)
-            yield self.below(self.data[key], key)
-
-    def below(self, data: dict[str, Any], *steps: str | int) -> Spot:
-        return replace(self, data=data, path=(*self.path, *steps), above=self)
-
-
-class Rule(NamedTuple):
-    """An older spelling: since when it was written (`docs`: only in the peer's documentation), where it stands - in a
-    document, workflow, job, component or action - and what rewrites it."""
-
-    since: str
-    where: str
-    rewrite: Callable[[Spot], None]
+_OLD_ACTION_KEYS = ("response_type", "system_prompt", "user_prompt", "stream")
+_OLD_OUTPUT = re.compile(r"(?<!\$)\$\{\s*(output)(?=[\s.\[}])")  # in an interrupt
+_OLD_INPUT = re.compile(r"(?<!\$)\$\{\s*(input)\.([\w-]+)")
 
 
 def modern_cast(cast: Cast) -> tuple[Cast, str | None]:
@@ -179,6 +90,9 @@ def _component(spot: Spot, keys: TypeKeys) -> None:
     _rewrite("component", spot)
     for action in spot.inner("actions"):
         _rewrite("action", action)
+    for call in spot.one("model"):  # an agent's; that of a model names a file
+        for component in call.one("component"):
+            _component(component, keys)
 
 
 def _job(spot: Spot, keys: TypeKeys) -> None:
@@ -287,6 +201,49 @@ def _filter(job: Spot) -> None:
         job.note(say("a filter job with only `output` -> one with `input: []`"))
 
 
+def _interrupt(job: Spot) -> None:
+    """An interrupt's `output`, and what the job's own `input` names, were read without `job.`."""
+    if not _OLD_OUTPUT.search(str(job.data.get("interrupt"))):
+        return
+    own = job.data.get("input")
+    names = own.keys() if isinstance(own, dict) else ()
+    for interrupt in job.one("interrupt"):
+        for phase in (*interrupt.one("before"), *interrupt.one("after")):
+            for key in ("condition", "message", "metadata"):
+                if key in phase.data:
+                    phase.data[key] = _of_job(phase.data[key], (*phase.path, key), names, job.modern)
+    job.note(say("an interrupt's `output` and `input` -> `job.output` and `job.input`"))
+
+
+def _of_job(value: Any, path: Path, names: Collection[str], modern: Modern) -> Any:
+    """A value of an interrupt with `job.` before the job's `output` and before those names of its `input`."""
+    if isinstance(value, dict):
+        return {key: _of_job(inner, (*path, key), names, modern) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_of_job(inner, (*path, at), names, modern) for at, inner in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+    starts = [found.start(1) for found in _OLD_OUTPUT.finditer(value)]
+    starts += [found.start(1) for found in _OLD_INPUT.finditer(value) if found[2] in names]
+    if starts:
+        modern.longer[path] = sorted(starts)
+    for start in sorted(starts, reverse=True):
+        value = f"{value[:start]}{PUT_IN}{value[start:]}"
+    return value
+
+
+def _routes(job: Spot) -> None:
+    """A random-router's `routings` in the docs' words: their weights count."""
+    if job.data.get("type") != "random-router" or not job.rename("routes", "routings"):
+        return
+    routes = list(job.inner("routings"))
+    for route in routes:
+        route.rename("id", "to")
+    if any("weight" in route.data for route in routes):
+        job.data.setdefault("mode", "weighted")
+    job.note(say("a random-router's `routes` with an `id` -> `routings` with `to`"))
+
+
 def _targets(job: Spot) -> None:
     """Where a route leads to."""
     renamed = [route.rename("target", "to") for route in (*job.inner("routings"), *job.one("on_error"))]
@@ -324,6 +281,17 @@ def _move_up(action: Spot, component: Spot, old: str, new: str, note: str) -> No
         component.modern.origins[*component.path, new] = (*action.modern.origin(action.path), old)
     del action.data[old]
     action.note(note)
+
+
+def _model(action: Spot) -> None:
+    """2025-08: a model went on from a `text`, and streamed with `stream`."""
+    component = action.above
+    if component is None or component.data.get("type") != "model":
+        return
+    if component.data.get("task") == "text-generation" and action.rename("text", "prompt"):
+        action.note(say("a text-generation's `text` -> `prompt`"))
+    if action.rename("stream", "streaming"):
+        action.note(say("a model's `stream` -> `streaming`"))
 
 
 def _response_type(action: Spot) -> None:
@@ -367,11 +335,14 @@ RULES: tuple[Rule, ...] = (
     Rule("first", "component", _several("action")),
     Rule("first", "component", _flat_action),
     Rule("docs", "action", _agent),
+    Rule("2025-08", "action", _model),
     Rule("docs", "action", _response_type),
     Rule("2025-09", "action", _streaming_body),
     Rule("first", "workflow", _several("job")),
     Rule("first", "workflow", _flat_job),
     Rule("2026", "job", _action_job),
     Rule("docs", "job", _filter),
+    Rule("2026", "job", _interrupt),
+    Rule("docs", "job", _routes),
     Rule("docs", "job", _targets),
 )

@@ -25,8 +25,10 @@ from composemagic.language.refusals import (
     about_halves,
     about_tags,
     about_wide_colons,
+    check_key,
     check_text,
     explain,
+    stray_line,
     token_end,
     wide_colon,
 )
@@ -264,10 +266,12 @@ class _Reading:
         if wide := wide_colon(self.source.text, event.start_mark.index):
             raise self.stop(about_wide_colons(), *wide)
         is_list = type(event) is yaml.SequenceStartEvent
-        words = say("a YAML mapping is expected at the top, this is a single value")
-        if is_list:
-            words = say("a YAML mapping is expected at the top, this is a list")
         start = event.start_mark.index
+        if not is_list and (found := stray_line(self.source.text, start, event.end_mark.index)):
+            raise self.stop(*found)
+        words = say("a document begins with a key such as `component:`, this is a single value")
+        if is_list:
+            words = say("a document begins with a key such as `component:`, this is a list")
         end = start + 1 if is_list else event.end_mark.index
         raise self.stop(words, start, end)
 
@@ -425,6 +429,8 @@ class _Reading:
         if not key and not place.style:
             self.mistake(say("a key is missing here"), start, start + 1)
         start = after_properties(self.source.text, start, end)
+        if not place.style and (found := check_key(self.source.text, start, key)):
+            raise self.stop(*found)
         return key, (start + 1, end - 1) if place.style in ("'", '"') else (start, end)
 
     def twice(self, key: str, first: tuple[int, int] | None, second: tuple[int, int]) -> None:

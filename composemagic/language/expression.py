@@ -45,10 +45,10 @@ __all__ = [
     "written",
 ]
 
-_SOURCE = re.compile(r"[^\W\d][^\s.\[\]{}|$/;\"']*")
+_SOURCE = re.compile(r"[^\W\d][^\s.\[\]{}|$/;\"'，。；｜｛｝（）]*")
 _NAME = re.compile(r"[\w-]+")
 _BRACKET = re.compile(r"\[(?:(?P<each>\*)|(?P<index>-?\d+)|(?P<start>-?\d+)?:(?P<stop>-?\d+)?|\"(?P<name>[^\"]*)\")\]")
-_TYPE = re.compile(r"[^\s/;\[\]{}|]+")
+_TYPE = re.compile(r"[^\s/;\[\]{}|，；｜｝]+")
 _SUBTYPE = re.compile(r"(?:[^\s;\[\]{}|]|\[(?:-?\d+|\*)\])+")  # with an index: 2025-08 wrote a path there
 _FORMAT = re.compile(r"[^\s{}|]+")
 _ATTRIBUTE = re.compile(r"\s*([\w-]+)\s*=")
@@ -58,6 +58,11 @@ _ESCAPE = re.compile(r"\\([$@{}|])")
 _REFERENCE = re.compile(r"(?<![\\$])(?:\$\$)*\$\{")
 _AS = re.compile(r"as(?:\s+|(?=[|}]))")
 _BLANK = " \t"
+_BRACES = re.compile(r"\$\{\{([^{}|]*)\}\}")
+# what a Chinese or Japanese keyboard gives for the language's own characters
+_WIDE = dict(zip("，。．；：｜｛｝（）【】［］", ",..;:|{}()[][]", strict=True))
+_WORD_DEFAULT = re.compile(r"\?\?|:-|=|(?:or|default)\b")
+_CALCULATION = re.compile(r"[-+*/%<>(!&]|==|(?:and|not|if|in)\b")
 _ENDS = re.compile(r"[ \t]*(?:\}|@\()")
 MAX_DEPTH = 32
 
@@ -154,6 +159,8 @@ class _Reader:
             cast = self.cast(start, found.end())
             self.blanks()
         if self.take("|"):
+            if self.peek() == "|":
+                raise ExpressionError(say("a default is written with one `|`, as in `${input.x | 5}`"), self.at - 1, 2)
             default = self.default(start)
         annotations = self.annotations(start)
         self.blanks()
@@ -167,6 +174,7 @@ class _Reader:
         """source = ( letter | "_" ) { any but space . [ ] { } | $ / ; or a quote } [ "[]" ]"""
         found = self.match(_SOURCE)
         if not found:
+            self.check_braces(start)
             raise self.malformed(start, say("a name such as `input` is expected after `${`"))
         return found[0], self.take("[]")
 
@@ -329,7 +337,17 @@ class _Reader:
         end = _closing(line, 1, "{", "}")
         return line[: end + 1] if end is not None else None
 
+    def check_braces(self, start: int) -> None:
+        """`${{ x }}` is how others write it."""
+        found = _BRACES.match(self.text, start)
+        if found and (inner := found[1].strip()):
+            words = say("malformed `{whole}`; did you mean `{near}`?", whole=found[0], near=f"${{{inner}}}")
+            raise ExpressionError(words, start, len(found[0]))
+
     def unclosed(self, start: int) -> ExpressionError:
+        line = self.text[start:].split("\n", 1)[0]
+        if "｝" in line and "}" not in line:
+            return self.wide(start + line.index("｝"))
         return ExpressionError(say("`${` is not closed with `}`"), start, 2)
 
     def malformed(self, start: int, expected: str) -> ExpressionError:
@@ -346,18 +364,35 @@ class _Reader:
         if whole is None:
             return self.unclosed(start)
         rest = self.peek()
+        at = self.at + 1 if self.text[self.at : self.at + 2] == "@（" else self.at
+        if self.text[at : at + 1] in _WIDE and at < len(self.text):
+            return self.wide(at)
         if spaced and rest in (".", "["):
             return ExpressionError(say("malformed `{whole}`; remove the space", whole=whole), start, len(whole))
         if self.text[start : self.at].rstrip().endswith(","):
             return ExpressionError(
                 say("malformed `{whole}`; remove the space after the comma", whole=whole), start, len(whole)
             )
-        if rest == "/" and not spaced:
-            inner = whole[2:-1]
+        inner = whole[2:-1]
+        if rest == "/" and not spaced and re.fullmatch(r"[\w./-]+", inner):
             words = say("malformed path `{path}`; did you mean `{near}`?", path=inner, near=inner.replace("/", "."))
             return ExpressionError(words, start, len(whole))
+        if found := _WORD_DEFAULT.match(self.text, self.at) or re.compile(r"(?<=[\w}]):-(?!\d*\])").search(whole):
+            words = say("malformed `{whole}`: a default stands behind `|`, as in `${{input.x | 5}}`", whole=whole)
+            at = found.start() if found.string is self.text else start + found.start()
+            return ExpressionError(words, at, len(found[0]))
+        if self.text.startswith(("As ", "AS "), self.at):
+            return ExpressionError(say("malformed `{whole}`: `as` is written small", whole=whole), self.at, 2)
+        if (found := _CALCULATION.match(self.text, self.at)) or "(" in self.text[start : self.at]:
+            words = say("malformed `{whole}`: `${{...}}` gives a value as it is, it cannot calculate", whole=whole)
+            return ExpressionError(words, self.at if found else start, len(found[0] if found else whole))
         words = say("malformed `{whole}`: after the path come `as type`, `| default` or `@(note)`", whole=whole)
         return ExpressionError(words, self.at, 1)
+
+    def wide(self, at: int) -> ExpressionError:
+        char = self.text[at]
+        words = say("`{written}` is a full-width character; write `{meant}`", written=char, meant=_WIDE[char])
+        return ExpressionError(words, at, 1)
 
 
 def _integer(digits: str, at: int) -> int:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from composemagic.language import findings
 from composemagic.language.comparison import Test, compile_test
 from composemagic.language.findings import Path, Render, RenderError, Scope
+from composemagic.language.secret import Secret, join
 from composemagic.language.streams import Chunks, beside, chained, flattened
 from composemagic.language.values import shown
 from composemagic.words import say
@@ -205,15 +206,15 @@ def _join(value: Any, path: Path, compiler: TreeCompiler) -> Render:
 def _joined(parts: list[Any], path: Path) -> Any:
     if not parts:
         return None
-    kind = next((kind for kind in (str, list | tuple, Mapping) if isinstance(parts[0], kind)), None)
+    kind = next((kind for kind in (str | Secret, list | tuple, Mapping) if isinstance(parts[0], kind)), None)
     if kind is None:
         raise RenderError(say("`+` joins texts, lists or objects, this is {value}", value=shown(parts[0])), path)
     for part in parts:
         if not isinstance(part, kind):
             one, other = _kind(parts[0]), _kind(part)
             raise RenderError(say("`+` cannot join {one} and {other}", one=one, other=other), path)
-    if kind is str:
-        return "".join(parts)
+    if isinstance(parts[0], str | Secret):
+        return join(parts)
     if kind is Mapping:
         return {key: inner for part in parts for key, inner in part.items()}
     return [item for part in parts for item in part]
@@ -251,8 +252,9 @@ def _choice(value: Any, path: Path, compiler: TreeCompiler) -> tuple[Test, Rende
     entry = value if isinstance(value, dict) else {"if_true": None}
     if "if_true" not in entry and "if_false" not in entry:
         compiler.note(say("a condition without `if_true` and `if_false` gives null"), path)
+    if_true = compiler.value(entry.get("if_true"), (*path, "if_true"))
     if_false = compiler.value(entry["if_false"], (*path, "if_false")) if "if_false" in entry else None
-    return test, compiler.value(entry.get("if_true"), (*path, "if_true")), if_false
+    return test, if_true, if_false
 
 
 # -- what they share --------------------------------------------------------------------------------------------------

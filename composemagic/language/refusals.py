@@ -19,8 +19,10 @@ __all__ = [
     "about_halves",
     "about_tags",
     "about_wide_colons",
+    "check_key",
     "check_text",
     "explain",
+    "stray_line",
     "token_end",
     "wide_colon",
 ]
@@ -30,7 +32,7 @@ _FORBIDDEN = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\u
 SURROGATE = re.compile(r"[\ud800-\udfff]")
 HALF = re.compile(r"\\(?:u|U0000)[dD][89a-fA-F][0-9a-fA-F]{2}")
 ESCAPE = re.compile(r"\\(?:u.{4}|U.{8}|.)", re.DOTALL)
-_WIDE_COLON = re.compile(r"^[ \t]*(?:-[ \t]+)*[A-Za-z_][A-Za-z0-9_.-]*(：)", re.MULTILINE)
+_WIDE_COLON = re.compile(r"^[ \t]*(?:-[ \t]+)*[\"']?[A-Za-z_][A-Za-z0-9_.-]*[\"']?(：)", re.MULTILINE)
 
 
 def about_tags() -> str:
@@ -51,6 +53,26 @@ def about_wide_colons() -> str:
 
 def _about_colons() -> str:
     return say("a `:` cannot stand here; put quotes around the text, or mend the indentation")
+
+
+def _about_equals() -> str:
+    return say("`=` stands where YAML has `:` and a space")
+
+
+def _about_wide(char: str) -> str:
+    return say("`{written}` is a full-width character; write `{meant}`", written=char, meant=WIDE[char])
+
+
+def about_wide_spaces() -> str:
+    return say("this is a full-width or a non-breaking space; YAML wants ordinary ones")
+
+
+# what a Chinese or Japanese keyboard gives for YAML's own characters
+WIDE = {
+    "：": ":", "，": ",", "、": ",", "；": ";", "。": ".", "．": ".", "｜": "|", "＝": "=", "＃": "#", "－": "-", "—": "-",
+    "｛": "{", "｝": "}", "［": "[", "］": "]", "【": "[", "】": "]", "（": "(", "）": ")", "“": '"', "”": '"', "＄": "$",
+}  # fmt: skip
+_WIDE_PAIRS = {"｛": "｝", "［": "］", "【": "】"}
 
 
 def _about_characters() -> str:
@@ -161,10 +183,14 @@ def explain(error: Exception, text: str, opened: list[int], seen: int) -> tuple[
     if wide := wide_colon(text, problem):
         return about_wide_colons(), *wide
     context = error.context_mark.index if error.context_mark else problem
+    if meant := _stray_before(text, problem) or _explain_wide(text, opened, problem, context):
+        return meant
     if "quoted scalar" in said and ("escape" in said or "hex" in said):
         return _explain_escape(text, text.rfind("\\", 0, problem + 1))
     return (
         _explain_flow(said, text, opened, problem)
+        or ("mapping values" in said and _explain_colon(text, problem))
+        or ("expected ':'" in said and _explain_block(text, context))
         or _explain_by_table(said, text, problem, context)
         or _explain_position(text, problem, in_list="collection" in said)
     )
@@ -185,9 +211,8 @@ def _explain_by_table(said: str, text: str, problem: int, context: int) -> tuple
 def _explain_escape(text: str, at: int) -> tuple[str, int, int]:
     if half := HALF.match(text, at):
         return about_halves(), *half.span()
-    if text[at + 1 : at + 2] in ("x", "u", "U"):
-        found = re.compile(r"\\.[0-9a-fA-F]{0,8}").match(text, at)
-        return _about_characters(), at, found.end() if found else at + 2
+    if found := re.compile(r"\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8})").match(text, at):
+        return _about_characters(), at, found.end()
     written = text[at : at + 2]
     sentence = say(
         "`{written}` means nothing in double quotes; write `\\\\` for a backslash, or use single quotes",
@@ -207,7 +232,11 @@ def _explain_flow(said: str, text: str, opened: list[int], problem: int) -> tupl
     start, char = opened[-1], text[problem : problem + 1]
     new_line = "\n" in text[start:problem]
     if char == ":" and not new_line:
+        if two := re.compile(r"(?<![^\s,:{\[])[^\s,:{\[]+[ \t]+([\w-]+):").search(text, start, problem + 1):
+            return say("a `,` is missing before this"), *two.span(1)
         return _about_colons(), problem, problem + 1
+    if char in ("]", "}") and not any(text.startswith({"]": "[", "}": "{"}[char], begin) for begin in opened):
+        return say("this `{character}` closes nothing", character=char), problem, problem + 1
     wrong = char in ("]", "}") and char != {"[": "]", "{": "}"}[text[start]]
     if not char or wrong or char == ":" or text.startswith(("---", "..."), problem):
         is_list = text[start] == "["
@@ -224,11 +253,117 @@ def _explain_position(text: str, problem: int, *, in_list: bool) -> tuple[str, i
     end = text.find("\n", problem)
     end = len(text) if end < 0 else end
     before = text[text.rfind("\n", 0, problem) + 1 : problem]
+    if before.rstrip().endswith('"'):
+        return (
+            say('the quotes end before this; put them around the whole text, with `\\"` for a quote in it'),
+            problem,
+            end,
+        )
+    if before.rstrip().endswith("'"):
+        return (
+            say("the quotes end before this; put them around the whole text, with `''` for a quote in it"),
+            problem,
+            end,
+        )
     if before.strip() or text[problem : problem + 1] in ("]", "}", ","):
         return _about_what_cannot_follow(), problem, end
     if in_list:
         return say("this line does not continue the list above it; an item begins with `- `"), problem, end
+    if re.compile(r"-(?:\s|$)").match(text, problem):
+        return say("a list item cannot stand among keys"), problem, end
     return say("the indentation of this line fits no line above it"), problem, end
+
+
+def _explain_colon(text: str, problem: int) -> tuple[str, int, int] | None:
+    """Why a `: ` is one too many: an earlier one on its line, or a value on the line above it."""
+    start = text.rfind("\n", 0, problem) + 1
+    end = text.find("\n", problem)
+    line = text[start : end if end >= 0 else len(text)]
+    if (first := _KEY.match(line)) and start + first.end() <= problem:
+        value = start + first.end()
+        return say("the text holds a `: `; put quotes around the whole text"), value, start + len(line.rstrip())
+    above = text[: max(0, start - 1)].rstrip()
+    above_start = above.rfind("\n") + 1
+    if tight := _TIGHT.match(above, above_start):
+        return _about_tight(), *tight.span(1)
+    if first and _KEY.match(above, above_start):
+        at = start + len(line) - len(line.lstrip())
+        return say("this line is indented too far: the key above it has a value already"), at, problem
+    return None
+
+
+def _about_tight() -> str:
+    return say("a space is missing after this `:`")
+
+
+_KEY = re.compile(r"[ \t]*(?:-[ \t]+)*[\w.-]+:(?:[ \t]+|$)", re.MULTILINE)
+_TIGHT = re.compile(r"[ \t]*(?:-[ \t]+)*[A-Za-z_][\w-]*(:)(?!//)[^\s:]")
+
+
+def _explain_block(text: str, at: int) -> tuple[str, int, int] | None:
+    """A line that ought to be part of the block above it."""
+    above = text[:at].rstrip()
+    if not re.search(r":[ \t]+[|>][-+]?$", above):
+        return None
+    end = text.find("\n", at)
+    words = say("the lines of a block stand further to the right than its key; indent this line")
+    return words, at, len(text) if end < 0 else end
+
+
+def _explain_wide(text: str, opened: list[int], problem: int, context: int) -> tuple[str, int, int] | None:
+    """A full-width character where YAML's own was meant: at the begin of a value or a line, or within `[ ]` or `{ }`."""
+    found = None
+    for at in (problem, context):
+        end = text.find("\n", at)
+        found = found or _WIDE_START.search(text, text.rfind("\n", 0, at) + 1, end if end >= 0 else len(text))
+    if not found and opened and text.startswith(("[", "{"), opened[-1]):
+        found = _WIDE_IN_FLOW.search(text, opened[-1], problem)
+    return (_about_wide(found[1]), *found.span(1)) if found else None
+
+
+_WIDE_START = re.compile(r"(?:^[ \t]*|:[ \t]+)([＃－—｛［])", re.MULTILINE)
+_WIDE_IN_FLOW = re.compile(r"(?<=[\w\"'])[ \t]*([，、：｝］】])[ \t]*(?=[\w\"'}\]])")
+
+
+def stray_line(text: str, start: int, end: int) -> tuple[str, int, int] | None:
+    """A line between two indexes that is written in another language: a comment as in C, `=` for `:`."""
+    if found := re.compile(r"^[ \t]*(//.*)", re.MULTILINE).search(text, start, end):
+        return say("a comment begins with `#` in YAML"), *found.span(1)
+    if found := re.compile(r"^[ \t]*([\u3000\u00a0]+)", re.MULTILINE).search(text, start, end):
+        return about_wide_spaces(), *found.span(1)
+    if found := re.compile(r"^[ \t]*[A-Za-z_][\w-]*[ \t]*(=)(?!=)", re.MULTILINE).search(text, start, end):
+        return _about_equals(), *found.span(1)
+    return None
+
+
+def _stray_before(text: str, problem: int) -> tuple[str, int, int] | None:
+    """The same on the line of an index, or the one above it if it is indented as far."""
+    start = text.rfind("\n", 0, problem) + 1
+    end = text.find("\n", problem)
+    above = text[:start].rstrip().rfind("\n") + 1
+    indent = re.compile(r"[ \t]*")
+    both = indent.match(text, start), indent.match(text, above)
+    is_even = above < start and len({found[0] for found in both if found}) == 1
+    return stray_line(text, above if is_even else start, end if end >= 0 else len(text))
+
+
+_WIDE_KEY = re.compile(r"[－—＃]\s|[“”][\w-]+[“”]$", re.ASCII)
+# what the items of the language's lists begin with
+_FIRST_KEY = re.compile(r"-(?:component|content|id|input|name|role|script|text|title|to|type|value)")
+
+
+def check_key(text: str, start: int, key: str) -> tuple[str, int, int] | None:
+    """What is wrong with an unquoted key that begins at an index, and was not meant as it stands."""
+    if key[:1] in ("\u3000", "\u00a0"):
+        return about_wide_spaces(), start, start + len(key) - len(key.lstrip())
+    if _WIDE_KEY.match(key):
+        return _about_wide(key[0]), start, start + 1
+    is_first = not text[text.rfind("\n", 0, start) + 1 : start].strip()
+    if is_first and _FIRST_KEY.fullmatch(key):
+        return say("a space is missing after this `-`"), start, start + 1
+    if key[-1:] in _WIDE_PAIRS.values() and not any(char in key for char in _WIDE_PAIRS):
+        return _about_wide(key[-1]), start + len(key) - 1, start + len(key)
+    return None
 
 
 def wide_colon(text: str, at: int) -> tuple[int, int] | None:

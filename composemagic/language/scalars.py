@@ -5,22 +5,25 @@ A scalar that is one reference gives the value itself, with its type; anything a
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
+from json import dumps
 from typing import Any
 
 from composemagic.language import dialects
-from composemagic.language.casts import EMPTY_IS_MISSING, FORMATLESS, CastError, cast_problem, convert, to_text
+from composemagic.language.casts import CASTS, EMPTY_IS_MISSING, FORMATLESS, CastError, cast_problem, convert, to_text
 from composemagic.language.document import plain_value
 from composemagic.language.expression import ExpressionError, parse
 from composemagic.language.findings import Findings, Flaw, Hole, MissingVariable, Path, Render, RenderError, Scope
 from composemagic.language.formats import LOADED, Unloaded
 from composemagic.language.nodes import Cast, Default, Part, Reference, references
 from composemagic.language.path import finder
-from composemagic.language.sources import LOOKALIKE
+from composemagic.language.secret import Secret, join, made
+from composemagic.language.sources import LOOKALIKE, is_gateway
 from composemagic.language.streams import Chunks
 from composemagic.language.values import joined_bytes
 from composemagic.words import say
@@ -30,6 +33,9 @@ __all__ = ["ScalarCompiler", "Spell", "default_value", "whole_reference"]
 Spell = Callable[[str, str], str]
 
 _LIST = Cast("any", is_list=True)
+
+_MARKS = re.compile(r"[$＄￥{｛<]")
+_LATE_CAST = re.compile(r"[ \t]as[ \t]+([\w-]+)[ \t]*$")
 
 
 class ScalarCompiler:
@@ -78,7 +84,7 @@ class ScalarCompiler:
         self.bound = outside
 
     def scalar(self, text: str, path: Path) -> Render:
-        if "$" not in text and "{{" not in text:
+        if not _MARKS.search(text):
             return _literal(text)
         return self.filled(text, self.parts(text, path), path)
 
@@ -101,7 +107,7 @@ class ScalarCompiler:
                 renders.append(_literal(part))
             else:
                 renders.append(_spelled(self.as_text(part, path), spell, before))
-        return lambda scope: "".join([render(scope) for render in renders])
+        return lambda scope: join([render(scope) for render in renders])
 
     def parts(self, text: str, path: Path) -> tuple[Part, ...] | None:
         try:
@@ -112,7 +118,21 @@ class ScalarCompiler:
         if "$${" in text:
             self.note(say("read as text: `$${` writes a literal `${`"), path, text.index("$${"), 3)
         self.note_lookalikes(text, parts, path)
+        for part in parts:
+            if isinstance(part, Reference):
+                self.note_late_cast(part, path)
         return parts
+
+    def note_late_cast(self, reference: Reference, path: Path) -> None:
+        """Say of `${input.x | 5 as number}` that the type is a part of the default."""
+        default = reference.default
+        if reference.cast or default is None or default.quoted or not default.parts:
+            return
+        last = default.parts[-1]
+        found = _LATE_CAST.search(last) if isinstance(last, str) else None
+        if found and found[1] in CASTS:
+            words = say("`{text}` is part of the default; a type stands before the `|`", text=found[0].strip())
+            self.note(words, path, reference.start, reference.length)
 
     def note_lookalikes(self, text: str, parts: tuple[Part, ...], path: Path) -> None:
         """Say of `$input.x` and `{{ input.x }}` outside of references that they are no references."""
@@ -122,7 +142,7 @@ class ScalarCompiler:
             before = bisect_right(starts, found.start())
             if before and found.start() < ends[before - 1]:
                 continue
-            wanted = f"env.{found['variable']}" if found["variable"] else found[0].strip("${} ")
+            wanted = f"env.{found['variable']}" if found["variable"] else found["path"] or found[0].strip("${} ")
             sentence = say(
                 "`{written}` is sent as it is written; a value is written `${{{reference}}}`",
                 written=found[0],
@@ -132,14 +152,17 @@ class ScalarCompiler:
 
     def text(self, parts: Iterable[Part], path: Path) -> Render:
         renders = [_literal(part) if isinstance(part, str) else self.as_text(part, path) for part in parts]
-        return lambda scope: "".join([render(scope) for render in renders])
+        return lambda scope: join([render(scope) for render in renders])
 
     def as_text(self, reference: Reference, path: Path) -> Render:
         render = self.reference(reference, path, whole=False)
 
-        def text(scope: Scope) -> str:
+        def text(scope: Scope) -> Any:
+            found = render(scope)
+            if isinstance(found, Secret):
+                return found
             try:
-                return to_text(render(scope))
+                return to_text(found)
             except CastError as error:
                 raise RenderError(str(error), path, reference) from None
 
@@ -245,12 +268,13 @@ def whole_reference(text: str) -> Reference | None:
 def default_value(default: Default, cast: Cast | None, *, whole: bool) -> Any:
     """What a default without references stands for, before its cast.
 
-    `null` is null under every cast; without a cast an unquoted default that is a whole scalar has the type YAML reads in
+    A quoted one is its text, also as JSON. `null` is null under every cast; without a cast an unquoted default that is a whole scalar has the type YAML reads in
     it; a list type reads JSON; the rest is text.
     """
     literal = default.literal or ""
     if default.quoted:
-        return literal
+        is_text = cast is not None and cast.type == "json" and _default_problem(literal, cast) is not None
+        return dumps(literal) if is_text else literal  # JSON writes a text in quotes, too
     plain = literal.strip()
     if cast is None:
         typed = _typed(plain) if whole and plain else plain
@@ -287,12 +311,14 @@ def _literal(text: str) -> Render:
 
 
 def _spelled(render: Render, spell: Spell, before: str) -> Render:
-    return lambda scope: spell(render(scope), before)
+    return lambda scope: made(lambda text: spell(text, before), render(scope))
 
 
 def _lookup(reference: Reference, path: Path, *, typed: bool) -> Render:
     if reference.source == "env":
         return _variable(reference, path, typed=typed)
+    if is_gateway(reference):
+        return _gateway(reference, path)
     key = reference.key
     if not reference.path:
         return lambda scope: scope.get(key)
@@ -310,7 +336,20 @@ def _variable(reference: Reference, path: Path, *, typed: bool) -> Render:
             if needed:
                 raise MissingVariable(name, path, reference)
             return None
-        return _typed(value) if typed and value.strip() else value
+        return _typed(value) if typed and isinstance(value, str) and value.strip() else value
+
+    return get
+
+
+def _gateway(reference: Reference, path: Path) -> Render:
+    """What the peer opens to the world is not there, unless a scope has it."""
+    source, find, needed = reference.source, finder(reference.path), reference.default is None
+
+    def get(scope: Scope) -> Any:
+        if needed and source not in scope:
+            sentence = say("`{source}` is not run by composemagic; write the public address itself", source=source)
+            raise RenderError(sentence, path, reference)
+        return find(scope.get(source))
 
     return get
 

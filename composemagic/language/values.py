@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from composemagic.language.secret import Secret, closed, names_in
 from composemagic.language.streams import Chunks, settled
 from composemagic.words import say
 
@@ -31,6 +32,8 @@ def to_text(value: Any) -> str:
         return json_text(value)
     if isinstance(value, bytes):
         return decode(value)
+    if isinstance(value, Secret):
+        raise CastError(closed(value.names))
     try:
         return str(value)
     except ValueError:  # Python writes no integer of more than 4,300 digits
@@ -51,6 +54,8 @@ def json_text(value: Any) -> str:
     except (ValueError, TypeError, RecursionError) as error:
         if str(error).startswith("Out of range float"):
             raise CastError(say("NaN and Infinity cannot be written as JSON")) from None
+        if names := names_in(value):
+            raise CastError(closed(names)) from None
         raise CastError(say("{value} cannot be written as JSON", value=shown(value))) from None
 
 
@@ -77,6 +82,8 @@ def shown(value: Any) -> str:
             return say("bytes")
         case Chunks():
             return say("a stream")
+        case Secret():
+            return say("a secret")
         case int() if abs(value) >= 10**40:
             return say("so large an integer")
     return str(value)

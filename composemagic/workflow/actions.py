@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from composemagic.errors import suggest
-from composemagic.language.template import Template, compile_template
+from composemagic.language.template import Template
 from composemagic.words import say
 from composemagic.workflow import schema, streaming
 from composemagic.workflow.component import Action, Call, CallSettings, Component

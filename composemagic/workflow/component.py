@@ -127,6 +127,10 @@ class Described(Protocol):
     description: str
 
     @property
+    def name(self) -> str:
+        """How it is called as a tool; empty where it has no `name`."""
+
+    @property
     def inputs(self) -> tuple[Input, ...]:
         """What it asks for."""
 
@@ -140,6 +144,15 @@ class Context(Protocol):
         """Fill a template from the action's input and the sources in `more`; None for none.
 
         Streams are collected where a value is wanted.
+        """
+
+    async def sealed(self, template: Template | None, more: Mapping[str, Any] | None = None) -> Any:
+        """The same as `render`, which refuses secrets: here they stay in the value, closed, for `open`."""
+
+    async def open(self, url: Any, headers: Mapping[str, Any], body: Any = None) -> tuple[str, dict[str, Any], Any]:
+        """The parts of a request with the texts of the secrets in them, which may be what `sealed` gave.
+
+        Raises RunError for a secret that may not go there; a person may be asked first.
         """
 
     async def call(self, call: Call, more: Mapping[str, Any]) -> Any:

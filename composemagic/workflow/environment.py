@@ -29,6 +29,7 @@ class Environment(Mapping[str, str]):
         self._files = [Path(file) for file in files]
         self._folder = folder or Path.cwd()
         self._from_files: dict[str, str] | None = None
+        self._places: dict[str, Path] = {}
         for file in self._files:
             if not file.is_file():
                 raise UsageError(say("there is no env file `{path}`", path=file))
@@ -38,6 +39,22 @@ class Environment(Mapping[str, str]):
             if value := source.get(name):
                 return value
         return self._read()[name]
+
+    def rank(self, name: str) -> int:
+        """How near a variable is: 0 given with `-e`, 1 of the process, 2 of a file; 9 where there is none."""
+        near = next((at for at, source in enumerate((self._overrides, os.environ)) if source.get(name)), None)
+        return near if near is not None else 2 if name in self._read() else 9
+
+    def origin(self, name: str) -> str:
+        """Where a variable comes from, in words; empty where there is none."""
+        match self.rank(name):
+            case 0:
+                return say("given with -e")
+            case 1:
+                return say("from the process's environment")
+            case 2:
+                return say("from {file}", file=self._places[name])
+        return ""
 
     def __iter__(self) -> Iterator[str]:
         near = (name for source in (os.environ, self._overrides) for name, value in source.items() if value)
@@ -50,7 +67,9 @@ class Environment(Mapping[str, str]):
         if self._from_files is None:
             found: dict[str, str] = {}
             for file in self._files or _nearest(self._folder):
-                found |= _values(file)
+                values = _values(file)
+                found |= values
+                self._places |= dict.fromkeys(values, file)
             self._from_files = found
         return self._from_files
 

@@ -23,8 +23,9 @@ class Foreign(Component):
 
     async def run(self, action: Action, context: Context) -> AsyncGenerator[Any, None]:
         """Raises RunError."""
-        for nothing in ():
-            yield nothing
+        nothing: tuple[Any, ...] = ()
+        for chunk in nothing:  # this makes it a generator
+            yield chunk
         raise RunError("foreign", self.sentence, mark=self.mark)
 
 

@@ -10,6 +10,7 @@ from composemagic.errors import InputError, suggest
 from composemagic.language.casts import EMPTY_IS_MISSING, CastError, convert
 from composemagic.language.dialects import modern_cast
 from composemagic.language.expression import Cast, Default, Name, Reference, parse_path
+from composemagic.language.formats import Unloaded
 from composemagic.language.path import finder
 from composemagic.language.template import Hole, Template, default_value
 from composemagic.words import say
@@ -172,11 +173,12 @@ def _default(default: Default | None, cast: Cast | None) -> tuple[bool, Any, str
 
 def _richest(occurrences: list[Input]) -> Input:
     best = max(occurrences, key=_richness)
-    with_default = best if best.has_default else next((one for one in occurrences if one.has_default), best)
+    fitting = (_in_type(one, best) for one in (best, *occurrences) if one.has_default)
+    has_default, default = next((found for found in fitting if found is not None), (False, None))
     return replace(
         best,
-        default=_in_type(with_default.default, best.cast),
-        has_default=with_default.has_default,
+        default=default,
+        has_default=has_default,
         label=next((one.label for one in occurrences if one.label), None),
         description=next((one.description for one in occurrences if one.description), None),
     )
@@ -191,9 +193,13 @@ def _richness(one: Input) -> tuple[bool, int, bool]:
     return True, sum(says), one.has_default
 
 
-def _in_type(default: Any, cast: Cast | None) -> Any:
-    """A default of another occurrence, in the type that is shown."""
+def _in_type(one: Input, shown: Input) -> tuple[bool, Any] | None:
+    """The default of an occurrence in the type that is shown; None where it is none of this type."""
+    cast = shown.cast
+    if one.cast == cast or cast is None or one.default is None:
+        return True, one.default
     try:
-        return convert(default, cast) if cast is not None and cast.type in _CONVERTED else default
-    except CastError:
-        return default
+        value = convert(one.default, cast)
+    except (CastError, Unloaded):
+        return None
+    return True, value if cast.is_list or cast.type in _CONVERTED else one.default

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -73,7 +74,13 @@ def is_flat(report: Report, path: Path, key: str) -> bool:
 def _no_mapping(value: Any, what: str) -> str:
     if isinstance(value, list):
         return say("{thing} is a mapping, this is a list; for several, write `{what}s:`", thing=_a(what), what=what)
+    if isinstance(value, str) and (found := _TIGHT.match(value)):
+        return say("{thing} is a mapping: put a space after the `:` of `{key}`", thing=_a(what), key=found[1])
     return say("{thing} is a mapping, this is {value}", thing=_a(what), value=schema.kind(value))
+
+
+# a key and its value with no space between them, or another one than YAML's
+_TIGHT = re.compile(r"([A-Za-z_][\w-]*):(?!//)(?:[^\s:]|[\u3000\u00a0])")
 
 
 def _a(what: str) -> str:
@@ -117,6 +124,8 @@ def _check_ids(report: Report, items: Iterable[Item], what: str) -> None:
     for item in items:
         if item.id is None:
             continue
+        if item.id == "__default__":
+            report.fault(say("`{name}` is a name that the language keeps for itself", name=item.id), (*item.path, "id"))
         other = first.setdefault(item.id, item)
         if other is not item:
             report.fault(_twice(what, item.id), (*item.path, "id"))

@@ -69,6 +69,8 @@ def infer(workflow: Given) -> tuple[Output, ...]:
 def output_schema(outputs: Iterable[Output]) -> dict[str, Any]:
     """What a workflow gives, as JSON Schema 2020-12: an object where all its outputs have names."""
     outputs = tuple(outputs)
+    if not outputs:
+        return {}
     if len(outputs) == 1 and (not outputs[0].name or outputs[0].repeat_count is not None):
         return outputs[0].to_json_schema()
     if not all(one.name and one.repeat_count is None for one in outputs):
@@ -89,11 +91,11 @@ def _of_workflow(workflow: Given, depth: int) -> tuple[Output, ...]:
 def _of_job(job: Job, workflow: Given, depth: int) -> tuple[Output, ...]:
     """What a job gives; nothing where it does not say."""
     written = workflow.written((*job.path, "output"))
-    is_own = isinstance(written, str | dict | list) and not _passes(written)
+    is_own = written is not None and not _passes(written)
     found = tuple(_values(written, "")) if is_own else _inside(job, workflow, depth)
     count = workflow.written((*job.path, "repeat_count")) if isinstance(job, ComponentJob) else None
     if isinstance(job, ForEachJob) and not is_own:
-        return (_group(job, found, 0),)
+        return (_group(job, found or (Output(""),), 0),)
     if isinstance(count, int) and count > 1:
         return (_group(job, found, count),)
     return found
@@ -121,17 +123,22 @@ def _of_action(job: ComponentJob, workflow: Given, depth: int) -> tuple[Output, 
 
 
 def _group(job: Job, found: tuple[Output, ...], count: int) -> Output:
-    return Output(job.name or job.id, variables=_first_of_a_name(found), repeat_count=count)
+    return Output(job.name or job.id, variables=_distinct(found), repeat_count=count)
 
 
 def _first_of_a_name(found: Iterable[Output]) -> tuple[Output, ...]:
-    """Of a name the first; without a name only where it comes first; anything where there is nothing."""
+    """What a whole workflow gives: anything where there is nothing."""
+    return _distinct(found) or (Output(""),)
+
+
+def _distinct(found: Iterable[Output]) -> tuple[Output, ...]:
+    """Of a name the first; without a name only where it comes first."""
     outputs: list[Output] = []
     for one in found:
         names = [each.name for each in outputs if each.repeat_count is None]
         if one.repeat_count is not None or not outputs or (one.name and one.name not in names):
             outputs.append(one)
-    return tuple(outputs) or (Output(""),)
+    return tuple(outputs)
 
 
 # -- values ------------------------------------------------------------------------------------------------------------

@@ -40,6 +40,11 @@ class Plan:
     path: tuple[str | int, ...] = ()
     written: Callable[[tuple[str | int, ...]], Any] = field(default=lambda _: None, repr=False, compare=False)
 
+    @property
+    def name(self) -> str:
+        """What its `name` says: how it is called as a tool; empty where it has none."""
+        return str(self.written((*self.path, "name")) or "")
+
     @cached_property
     def graph(self) -> Graph:
         """How the jobs depend on each other."""
@@ -63,7 +68,12 @@ class Plan:
 
     def asking(self, depth: int) -> Iterator[Any]:
         """What of it reads the workflow's input, what the workflows read that are given it whole included."""
-        passed_on = {id(job.input) for job in _all(self.jobs) if isinstance(job, _PASSING) and _passes(job.input)}
+        several = [job for job in _all(self.jobs) if isinstance(job, _PASSING)]
+        passed_on = {id(job.input) for job in several if _passes(job.input)}
+        calls = (
+            job.action.fields.get("input") for job in several if isinstance(job, ComponentJob) and self.called(job)
+        )
+        passed_on |= {id(given) for given in calls if _passes(given)}
         for job in self.jobs:
             yield from (part for part in job.asking() if id(part) not in passed_on)
             if isinstance(job, ComponentJob) and _passes(job.input) and _passes(job.action.fields.get("input")):

@@ -10,6 +10,7 @@ from typing import Any
 from composemagic.errors import Mark, Mistake, keys_in, suggest
 from composemagic.language.dialects import Modern
 from composemagic.language.expression import Name, Reference, references
+from composemagic.language.secret import closed, names_in
 from composemagic.language.sources import is_gateway
 from composemagic.language.template import (
     BARE,
@@ -234,10 +235,14 @@ class Report:
         if template is None or len(flaws) > before:
             return None
         try:
-            return template.render({"env": self.env})
+            found = template.render({"env": self.env})
         except RenderError as error:
             flaws.append(Flaw(error.sentence, error.path, error.reference.start, error.reference.length))
             return None
+        if names := names_in(found):
+            flaws.append(Flaw(closed(names), path))
+            return None
+        return found
 
 
 def _texts(value: Any, path: Path) -> Iterator[tuple[str, Path]]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from composemagic.components.agent.messages import Message, blocks_of, parsed, text_of
+from composemagic.components.agent.messages import Message, asked_for, blocks_of, parsed, text_of
 from composemagic.components.model.messages import to_openai, tools_to_openai
 
 __all__ = ["KNOWN", "for_provider"]
@@ -50,7 +50,12 @@ def _all_have(items: list[Any], *keys: str) -> bool:
 
 def _openai(messages: list[Message]) -> list[Message]:
     """https://platform.openai.com/docs/api-reference/chat/create"""
-    return [found for one in messages for found in to_openai(_plain(one))]
+    return [found for one in messages for found in ([one] if _is_their_own(one) else to_openai(_plain(one)))]
+
+
+def _is_their_own(one: Message) -> bool:
+    """Whether a message that is no answer has parts of the provider's own, such as a picture beside the words."""
+    return one["role"] != "assistant" and any(block.get("type") not in _READ for block in blocks_of(one))
 
 
 def _plain(one: Message) -> Message:
@@ -67,7 +72,7 @@ def _plain(one: Message) -> Message:
 
 def _ollama(messages: list[Message]) -> list[Message]:
     """https://github.com/ollama/ollama/blob/main/docs/api.md#generate-a-chat-completion"""
-    names = {block["id"]: block.get("name") for one in messages for block in blocks_of(one) if "id" in block}
+    names = {call.id: call.name for one in messages for call in asked_for(one)}
     return [_of_ollama(one, names) for one in _openai(messages)]
 
 
@@ -110,17 +115,14 @@ def _for_anthropic(block: Message) -> Message:
             arguments = parsed(block.get("arguments"))
             given = arguments if isinstance(arguments, dict) else {}
             return {"type": "tool_use", "id": block.get("id"), "name": block.get("name"), "input": given}
-        case "tool_result":
+        case "tool_result" if "tool_use_id" not in block:
             rest = {key: value for key, value in block.items() if key != "id"}
             return {**rest, "tool_use_id": block.get("id")}
     return block
 
 
 def _anthropic_tools(tools: Iterable[Message]) -> list[Message]:
-    return [
-        {("input_schema" if key == "parameters" else key): value for key, value in tool.items()}
-        for tool in tools
-    ]
+    return [{("input_schema" if key == "parameters" else key): value for key, value in tool.items()} for tool in tools]
 
 
 KNOWN: Mapping[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
 from composemagic.components.http.body import collected, encoded, form_text
 from composemagic.components.http.settings import METHODS, no_method
 from composemagic.errors import RunError
+from composemagic.language.secret import Secret, made
 from composemagic.language.template import Template
 from composemagic.transport.http import Request
 from composemagic.transport.providers import dialect_of
@@ -33,11 +35,14 @@ async def request_of(
     layers = [action.settings.get("headers"), fields.get("headers")]
     if of:
         layers.insert(1, action.fields.get("headers"))
-    headers = _merged([await collected(await context.render(layer, more)) for layer in layers if layer is not None])
-    url = _with_params(await _address(action, fields, context, more), await context.render(fields.get("params"), more))
+    sealed = _merged([await collected(await context.sealed(layer, more)) for layer in layers if layer is not None])
+    address = _with_params(
+        await _address(action, fields, context, more), await context.sealed(fields.get("params"), more)
+    )
+    url, headers, body = await context.open(address, sealed, await context.sealed(fields.get("body"), more))
     if of:
         headers = {name: value for name, value in headers.items() if name.lower() != "content-type" or "body" in fields}
-    content = await encoded(body := await context.render(fields.get("body"), more), headers, context)
+    content = await encoded(body, headers, context)
     said = body if isinstance(body, dict) else {}
     model = said.get("model")
     return Request(
@@ -53,18 +58,27 @@ async def request_of(
 
 async def _address(
     action: Action, fields: Mapping[str, Template], context: Context, more: Mapping[str, Any] | None
-) -> str:
-    endpoint = await context.render(fields.get("endpoint"), more)
+) -> Any:
+    """The URL; a Secret where one stands in it."""
+    endpoint = await context.sealed(fields.get("endpoint"), more)
     if endpoint:
-        return str(endpoint)
-    base = str(await context.render(action.settings.get("base_url")) or "")
-    path = str(await context.render(fields.get("path"), more) or "")
-    return f"{base.rstrip('/')}/{path.lstrip('/')}" if path else base
+        return endpoint if isinstance(endpoint, Secret) else str(endpoint)
+    base = _text(await context.sealed(action.settings.get("base_url")))
+    path = _text(await context.sealed(fields.get("path"), more))
+    return made(_under, base, path) if path else base
 
 
-def _merged(layers: list[Any]) -> dict[str, str]:
-    """Headers of the component and of the action, merged without regard to case; null removes one."""
-    merged: dict[str, tuple[str, str]] = {}
+def _text(value: Any) -> Any:
+    return value if isinstance(value, Secret) else str(value or "")
+
+
+def _under(base: str, path: str) -> str:
+    return f"{base.rstrip('/')}/{path.lstrip('/')}"
+
+
+def _merged(layers: list[Any]) -> dict[str, Any]:
+    """Headers of the component and of the action, merged without regard to case; null removes one. Secrets stay closed."""
+    merged: dict[str, tuple[str, Any]] = {}
     for layer in layers:
         if not isinstance(layer, dict | None):
             raise RunError("request", say("`headers` is a mapping of names to values"))
@@ -72,7 +86,7 @@ def _merged(layers: list[Any]) -> dict[str, str]:
             if value is None:
                 merged.pop(name.lower(), None)
             else:
-                merged[name.lower()] = (name, _header(name, value))
+                merged[name.lower()] = (name, made(partial(_header, name), value))
     return dict(merged.values())
 
 
@@ -86,22 +100,27 @@ def _header(name: str, value: Any) -> str:
     return text.strip()
 
 
-def _with_params(url: str, params: Any) -> str:
+def _with_params(url: Any, params: Any) -> Any:
     if not params:
         return url
     if not isinstance(params, dict):
         raise RunError("request", say("`params` is a mapping of names to values"))
     pairs = [
-        (name, form_text(item))
+        made(partial(_pair, name), item if isinstance(item, Secret) else form_text(item))
         for name, value in params.items()
         for item in (value if isinstance(value, list) else [value])
         if item is not None
     ]
-    return _with_query(url, urlencode(pairs)) if pairs else url
+    return made(_with_query, url, *pairs) if pairs else url
 
 
-def _with_query(url: str, query: str) -> str:
+def _pair(name: str, value: str) -> str:
+    return urlencode([(name, value)])
+
+
+def _with_query(url: str, *pairs: str) -> str:
     """The query joins one that is written, and stands before a fragment."""
+    query = "&".join(pairs)
     address, mark, fragment = url.partition("#")
     joint = "&" if "?" in address else "?"
     return f"{address}{joint}{query}{mark}{fragment}"

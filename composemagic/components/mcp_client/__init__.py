@@ -164,9 +164,10 @@ async def _server(action: Action, context: Context) -> ByUrl | ByCommand:
             raise RunError("input", say("`command` is a list of words, such as [python, server.py]"))
         folder = context.file(str(await given.get("working_dir", default=".")))
         return ByCommand(tuple(map(str, command)), str(folder), _pairs(await given.get("env", _mapping, {})))
-    of_component = await context.render(action.settings.get("headers")) or {}
-    headers = {**of_component, **(await context.render(action.fields.get("headers")) or {})}
-    return ByUrl(str(await given.get("url")), _pairs(headers))
+    of_component = await context.sealed(action.settings.get("headers")) or {}
+    headers = {**of_component, **(await context.sealed(action.fields.get("headers")) or {})}
+    url, headers, _ = await context.open(str(await given.get("url")), headers)
+    return ByUrl(url, _pairs(headers))
 
 
 def _mapping(value: Any, key: str) -> dict[str, Any]:

@@ -139,7 +139,7 @@ class Model(Component):
     def not_run(cls, settings: Mapping[str, Any], action: Mapping[str, Any]) -> str | None:
         """The peer's other tasks and drivers, and the models it fetches."""
         task, driver, model = (settings.get(key) for key in ("task", "driver", "model"))
-        if task in _PEERS_TASKS:
+        if isinstance(task, str) and task in _PEERS_TASKS:
             return _no_task(task)
         if driver in _PEERS_DRIVERS:
             return _no_driver(driver)
