@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
+from string import Formatter
 
 __all__ = ["LANGUAGES", "language", "say", "speak"]
 
@@ -25,8 +26,35 @@ def say(sentence: str, /, **places: object) -> str:
     A place's value is shown as `str` gives it; a part of a sentence that is made by `say` is in the same language already.
     Braces that are meant as braces are doubled where there are places, as for `str.format`.
     """
-    found = _table(language()).get(sentence, sentence)
-    return found.format_map(places) if places else found
+    found = _table(language()).get(sentence)
+    if found is None:
+        return sentence.format_map(places) if places else sentence
+    return _spaced(found, places) if places else found
+
+
+def _spaced(sentence: str, places: Mapping[str, object]) -> str:
+    """Fill a translation's places, with a space between a Chinese character and a value that begins or ends in other letters."""
+    words = ""
+    for literal, place, _, _ in Formatter().parse(sentence):
+        words += _beside(words, literal)
+        if place is not None:
+            words += _beside(words, str(places[place]))
+    return words
+
+
+def _beside(before: str, after: str) -> str:
+    """`after`, with a space before it where one is needed between the two."""
+    last, first = before[-1:], after[:1]
+    pair = (_is_chinese(last), _is_chinese(first))
+    other = first if pair[0] else last
+    return f" {after}" if any(pair) and not all(pair) and (other.isalnum() or other in _LATIN) and other else after
+
+
+def _is_chinese(char: str) -> bool:
+    return "\u4e00" <= char <= "\u9fff"
+
+
+_LATIN = frozenset("`\"'$%&*+-/<=>@()[]{}#.")
 
 
 def speak(name: str | None) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from composemagic.language.nodes import (
     Annotation,
@@ -88,6 +89,7 @@ def parse(text: str) -> tuple[Part, ...]:
     return tuple(_Reader(text).template())
 
 
+@lru_cache(maxsize=256)  # the names of inputs, looked up for every run
 def parse_path(text: str) -> tuple[Segment, ...]:
     """The path `name[0].name` as it stands after a source and its dot. Raises ExpressionError."""
     reader = _Reader(text if text.startswith("[") else f".{text}")

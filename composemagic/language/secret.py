@@ -131,7 +131,7 @@ def closed(names: tuple[str, ...]) -> str:
 class Sealed(Mapping[str, Any]):
     """Variables of which those that look like secrets are given as Secret. `told` is called with each of these: name, value."""
 
-    def __init__(self, env: Mapping[str, str], told: Callable[[str, str], None] | None = None) -> None:
+    def __init__(self, env: Mapping[str, Any], told: Callable[[str, str], None] | None = None) -> None:
         self._env = env
         self._told = told
         self._made: dict[str, tuple[str, Any]] = {}

@@ -1,25 +1,32 @@
-"""What `${env.X}` may name: `-e`, then the process's environment, then `.env` files."""
+"""What `${env.X}` may name: `-e`, the process's environment, `.env` files; of secrets also Colab, the keyring and what was typed."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 from composemagic.errors import UsageError
+from composemagic.language.secret import is_secret
 from composemagic.words import say
 
-__all__ = ["Environment", "pair"]
+__all__ = ["Environment", "pair", "typed"]
 
 _ROOT_MARKS = (".git", "pyproject.toml")
+_KEYRING = "composemagic"  # the service under which the keyring has the variables
+_typed: dict[str, str] = {}
 
 
 class Environment(Mapping[str, str]):
     """Variables by name, looked up when asked for. One that is empty is not set: it hides none that stands further back.
 
     `overrides` come first, then the process's environment, then `files` (of several the last one counts). Without `files`,
-    the `.env` in `folder` is read, else the nearest one above it up to the project's root. A lookup raises UsageError for a
-    file that cannot be read.
+    the `.env` in `folder` is read, else the nearest one above it up to the project's root. What has the name of a secret and
+    is in none of these is looked for among Colab's secrets, in the system's keyring (where the package `keyring` is
+    installed; service "composemagic") and among what was `typed`. A lookup raises UsageError for a file that cannot be read.
     """
 
     def __init__(
@@ -30,6 +37,7 @@ class Environment(Mapping[str, str]):
         self._folder = folder or Path.cwd()
         self._from_files: dict[str, str] | None = None
         self._places: dict[str, Path] = {}
+        self._found: dict[str, tuple[int, str]] = {}
         for file in self._files:
             if not file.is_file():
                 raise UsageError(say("there is no env file `{path}`", path=file))
@@ -38,12 +46,29 @@ class Environment(Mapping[str, str]):
         for source in (self._overrides, os.environ):
             if value := source.get(name):
                 return value
-        return self._read()[name]
+        if (value := self._read().get(name)) is not None:
+            return value
+        return self._kept(name)[1]
+
+    def _kept(self, name: str) -> tuple[int, str]:
+        """Where a secret is kept that stands in no file, and its value; asked for once. Raises KeyError."""
+        if name in _typed:
+            return 5, _typed[name]
+        if name not in self._found and is_secret(name, ""):
+            self._found[name] = next(((rank, value) for rank, keeper in _KEEPERS if (value := keeper(name))), (9, ""))
+        if name not in self._found or not self._found[name][1]:
+            raise KeyError(name)
+        return self._found[name]
 
     def rank(self, name: str) -> int:
-        """How near a variable is: 0 given with `-e`, 1 of the process, 2 of a file; 9 where there is none."""
+        """How near a variable is: 0 given with `-e`, 1 of the process, 2 of a file, 3 and more of a keeper; 9 where there is none."""
         near = next((at for at, source in enumerate((self._overrides, os.environ)) if source.get(name)), None)
-        return near if near is not None else 2 if name in self._read() else 9
+        if near is not None:
+            return near
+        try:
+            return 2 if name in self._read() else self._kept(name)[0]
+        except KeyError:
+            return 9
 
     def origin(self, name: str) -> str:
         """Where a variable comes from, in words; empty where there is none."""
@@ -54,6 +79,12 @@ class Environment(Mapping[str, str]):
                 return say("from the process's environment")
             case 2:
                 return say("from {file}", file=self._places[name])
+            case 3:
+                return say("from Colab's secrets")
+            case 4:
+                return say("from the keyring")
+            case 5:
+                return say("typed in")
         return ""
 
     def __iter__(self) -> Iterator[str]:
@@ -72,6 +103,35 @@ class Environment(Mapping[str, str]):
                 self._places |= dict.fromkeys(values, file)
             self._from_files = found
         return self._from_files
+
+
+def typed(name: str, value: str) -> None:
+    """Know a variable that somebody has typed in, until the process ends."""
+    _typed[name] = value
+
+
+def _of_colab(name: str) -> str | None:
+    """A secret of the notebook's user in Google Colab, who may have refused it to this notebook."""
+    if "google.colab" not in sys.modules:
+        return None
+    try:
+        found = import_module("google.colab.userdata").get(name)
+    except Exception:  # its own classes: no such secret, no access, no answer
+        return None
+    return str(found) if found else None
+
+
+def _of_keyring(name: str) -> str | None:
+    if find_spec("keyring") is None:
+        return None
+    try:
+        found = import_module("keyring").get_password(_KEYRING, name)
+    except Exception:  # no keyring on this system, or it stays locked
+        return None
+    return str(found) if found else None
+
+
+_KEEPERS = ((3, _of_colab), (4, _of_keyring))
 
 
 def pair(item: str, option: str) -> tuple[str, str]:
