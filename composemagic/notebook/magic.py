@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from IPython.core.error import UsageError as IPythonUsageError
-from IPython.core.magic import Magics, cell_magic, magics_class, no_var_expand
+from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments
-from traitlets import Bool, Enum, observe
+from traitlets import Bool, Enum, List, Unicode, observe
 
+from composemagic.allowance import allow, parsed
 from composemagic.components.adopted import Way, adopt
 from composemagic.errors import InputError, UsageError, suggest
 from composemagic.notebook.given import given, nested
@@ -70,11 +71,25 @@ class ComposeMagics(Magics):
         help=f"the language of messages: {', '.join(LANGUAGES)}; None: the locale's",
     ).tag(config=True)
 
+    allow = List(
+        Unicode(),
+        help='what no YAML may by itself, such as ["shell"], or ["SHOP_API_KEY=https://shop.example"] for a secret',
+    ).tag(config=True)
+
     def __init__(self, shell: Any) -> None:
         super().__init__(shell)
         # by cell: what to stop when the cell is run again; a run that has ended need not be kept for that
         self.runs: WeakValueDictionary[str | None, Run] = WeakValueDictionary()
         self.forms: dict[str | None, Form] = {}
+
+    @observe("allow")
+    def _allow(self, change: Any) -> None:
+        """What stood in the setting before is allowed no more."""
+        undo, self._undo = getattr(self, "_undo", []), []
+        for each in undo:
+            each()
+        for words, place in map(parsed, change.new):
+            self._undo.append(allow(*words, place=place))
 
     @observe("language")
     def _speak(self, change: Any) -> None:
@@ -131,6 +146,20 @@ class ComposeMagics(Magics):
         view.finish(run)
         run.raise_for_error()
 
+    @line_magic("compose")
+    def compose_line(self, line: str) -> None:
+        """`%compose secrets`: which secrets there are, where each comes from and where it may go; never a value.
+
+        `%compose secrets forget NAME [HOST]` asks again where one may go. A workflow stands below `%%compose`.
+        """
+        from composemagic.transport.known import told
+        from composemagic.workflow.environment import Environment
+
+        first, *words = line.split() or [""]
+        if first != "secrets":
+            raise UsageError(say("`%compose` knows `secrets`; a workflow stands below `%%compose`"))
+        print(told(words, Environment()))
+
     async def acompose(self, line: str, cell: str) -> None:
         """The same for a cell that a kernel awaits: the kernel can hear the Stop button meanwhile."""
         import asyncio  # half of what `%load_ext` would cost in a shell that has not loaded it
@@ -167,7 +196,7 @@ class ComposeMagics(Magics):
         workflow.check(values, hint=_input_hint())
         view = self._view(workflow.title)
         view.show()
-        run = workflow.start(nested(values), attended=view.attended)
+        run = workflow.start(nested(values), attended=view.attended, consents=True)
         self._keep(run, options)
         return run, view
 
@@ -285,10 +314,13 @@ def unregister(shell: Any) -> None:
         shell.input_transformers_post.remove(_awaitify)
     for name in _SHOWN:
         shell.display_formatter.mimebundle_formatter.pop(name, None)
-    shell.magics_manager.magics["cell"].pop("compose", None)
+    for kind in ("cell", "line"):
+        shell.magics_manager.magics[kind].pop("compose", None)
     magics = shell.magics_manager.registry.pop("ComposeMagics", None)
-    if magics is not None and magics.language is not None:
-        speak(None)
+    if magics is not None:
+        magics.allow = []
+        if magics.language is not None:
+            speak(None)
     if magics in shell.configurables:
         shell.configurables.remove(magics)
 
