@@ -228,6 +228,19 @@ def test_the_model_s_input_may_be_left_out(model: ChatServer) -> None:
     assert results(said(yaml)) == [('{"sum": 1, "and": 2}', False)]
 
 
+def test_a_key_in_the_models_input_reaches_its_header(model: ChatServer) -> None:
+    """It goes through the agent closed, as through a job."""
+    model.plays("m", *SUM)
+    yaml = document(
+        "https://api.openai.com", given="{messages: '${messages}', tools: '${tools}', key: '${env.OPENAI_API_KEY}'}"
+    )
+    yaml = yaml.replace("      body:", "      headers: {Authorization: 'Bearer ${input.key}'}\n      body:")
+    way = Instead(f"{model.url}/m")
+    messages = said(yaml, env={"OPENAI_API_KEY": "sk-none-at-all"}, transport=way)
+    assert results(messages) == [('{"sum": 1, "and": 2}', False)]
+    assert way.keys == {"Bearer sk-none-at-all"}
+
+
 def test_the_model_may_stand_in_the_agent(model: ChatServer) -> None:
     base = model.plays("m", {"text": "hello"})
     yaml = f"""
@@ -294,7 +307,7 @@ def add(a: int, b: int = 1) -> int:
 
 # the tool, the arguments, what the model is told
 TOLD: list[tuple[str, Any, str]] = [
-    ("nope", {}, "there is no tool `nope`; there are `add-up`, `fails`, `broken`"),
+    ("nope", {}, "there is no tool `nope`; there are `add-up`, `fails`, `broken`, `odd`"),
     ("add_up", {}, "there is no tool `add_up`; did you mean `add-up`?"),
     ("fails", {}, "`fails` raised ValueError: out of paper"),
     ("add-up", "{bad", "the arguments of `add-up` are no JSON object: {bad"),
@@ -304,6 +317,7 @@ TOLD: list[tuple[str, Any, str]] = [
     ("add-up", {"a": "many"}, "`a`: "),
     ("fails", {"x": 1}, "`fails` takes no `x`"),
     ("broken", {}, "`delay` is a number of seconds"),
+    ("odd", {}, "cannot be written as JSON"),
 ]  # fmt: skip
 
 
@@ -314,7 +328,10 @@ def test_what_fails_is_told_to_the_model(model: ChatServer, tool: str, arguments
         + "  - {id: broken, job: {component: {type: echo, text: x, delay: soon}}}\n"
     )
     base = model.plays("m", {"calls": [(tool, arguments)]}, {"text": "a pity"})
-    run = ran(document(base, tools="[add-up, fails, broken]", others=others), functions={"fails": fails})
+    run = ran(
+        document(base, tools="[add-up, fails, broken, odd]", others=others),
+        functions={"fails": fails, "odd": lambda: [object()]},
+    )
     assert run.error is None and run.output[-1]["content"] == "a pity"
     ((told, is_error),) = results(run.output)
     assert words in told and is_error
@@ -326,6 +343,7 @@ RESULTS: list[tuple[Callable[[], Any], str]] = [
     (lambda: {"a": [1, None, "é"]}, '{"a": [1, null, "é"]}'),
     (lambda: None, "null"),
     (lambda: True, "true"),
+    (lambda: b"caf\xc3\xa9", "café"),
     (lambda: (word for word in ("a", "b")), "ab"),
 ]
 
@@ -345,12 +363,9 @@ def test_a_workflow_that_streams_is_a_result_when_it_is_whole(model: ChatServer)
 def test_the_end_of_its_patience(model: ChatServer) -> None:
     """A model that always asks again: the messages so far, and one sentence."""
     base = model.plays("m", {"calls": [("nope", {})]})
-    for text in (
-        {"more": "max_iteration_count: 3"},
-        {"more": "max_iteration_count: 9", "action": "max_iteration_count: 3"},
-    ):
+    for more, action in (("max_iteration_count: 3", ""), ("max_iteration_count: 9", "max_iteration_count: 3")):
         model.requests.clear()
-        run = ran(document(base, **text))
+        run = ran(document(base, more=more, action=action))
         assert run.status == "done" and len(model.requests) == 3
         assert [one["role"] for one in run.output] == ["system", "user"] + 3 * ["assistant", "tool"]
         (sentence,) = [sentence for sentence in notes(run) if "max_iteration_count" in sentence]
@@ -470,6 +485,25 @@ def test_an_interrupt_in_a_tools_workflow(model: ChatServer) -> None:
     )
     run, asked = answered(document(model.plays("m", *SUM), others=others), {"a": 7, "b": 8})
     assert [message for message, _ in asked] == ["add 1?"] and results(run.output) == [('{"sum": 7, "and": 8}', False)]
+
+
+def test_two_that_ask_at_the_same_time(model: ChatServer) -> None:
+    others = WORKFLOWS.replace(
+        "    job:\n", "    job:\n      input: {a: '${input.a as integer}', b: 0}\n      interrupt: {before: true}\n"
+    )
+    base = model.plays(
+        "m", {"calls": [("add", {"a": 1}), ("minus", {"a": 3, "b": 2}), ("add", {"a": 2})]}, {"text": "ok"}
+    )
+    tools = "[add-up, {function: minus, interrupt: true}]"
+    functions = {"minus": lambda a, b: a - b}
+    run, asked = answered(document(base, tools=tools, others=others), None, None, None, functions=functions)
+    assert len(asked) == 3
+    assert results(run.output) == [('{"sum": 1, "and": 0}', False), ("1", False), ('{"sum": 2, "and": 0}', False)]
+
+
+def test_an_agent_that_is_its_own_tool_ends(model: ChatServer) -> None:
+    run = ran(document(model.plays("m", {"calls": [("main", {"q": "again"})]}), tools="[main]"))
+    assert run.error is not None and run.error.kind == "too_deep" and len(model.requests) <= 17
 
 
 def test_nobody_there_to_ask_is_no_matter_of_the_models(model: ChatServer) -> None:
@@ -616,6 +650,24 @@ def test_mistakes(old: str, new: str, sentence: str) -> None:
     assert mistakes(yaml.replace(old, new)) == [sentence]
 
 
+# what is underlined
+MARKED = [
+    ("tools: [add-up]", "tools: [add-up, {}]", "{}"),
+    ("tools: [add-up]", "tools: [{function: f, interrupt: maybe}]", "maybe"),
+    ("tools: [add-up]", "tools: [{mcp: {url: x, comand: [y]}}]", "comand"),
+    ("instructions: be brief", "max_iteration_count: many", "many"),
+    ("${messages}", "${messags}", "messags"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "marked"), MARKED)
+def test_the_caret(old: str, new: str, marked: str) -> None:
+    with pytest.raises(composemagic.DocumentError) as caught:
+        composemagic.load(document("http://127.0.0.1:9").replace(old, new))
+    _, line, carets = str(caught.value).splitlines()[1:4]
+    assert line[carets.index("^") : carets.rindex("^") + 1] == marked
+
+
 @pytest.mark.parametrize(
     ("tools", "words"),
     [
@@ -644,8 +696,10 @@ class Instead(httpx.AsyncHTTPTransport):
     def __init__(self, base: str) -> None:
         super().__init__()
         self.base = base
+        self.keys: set[str | None] = set()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.keys.add(request.headers.get("authorization"))
         request.url = httpx.URL(f"{self.base}{request.url.path}")
         return await super().handle_async_request(request)
 

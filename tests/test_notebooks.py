@@ -63,3 +63,33 @@ def test_hello() -> None:
     echoed = the_cell(notebook, "type: echo")
     assert "Hello Ada" in shown(echoed)
     assert "<strong>this text streams word by word</strong>" in str(echoed.outputs)
+
+
+@pytest.mark.model
+def test_agent() -> None:
+    """What the played model asks for is done; what the real one says is its own affair."""
+    notebook = executed(ROOT / "notebooks" / "20-agent.ipynb")
+    story = shown(the_cell(notebook, 'run.output["messages"]'))
+    lines = [line.strip() for line in story.splitlines() if line.strip()]
+    assert [line.partition(":")[0] for line in lines] == ["system", "user"] + ["assistant"] * 2 + ["tool"] * 2 + [
+        "assistant",
+        "tool",
+        "assistant",
+    ]
+    assert "tool: it gave 800" in lines
+    assert any(line.startswith("tool: it failed: `rainfall` raised KeyError: 'Atlantis'") for line in lines)
+    assert "tool: it gave Dear Ada, it rains 800 mm a year here." in lines
+    small = shown(the_cell(notebook, "%%compose small"))
+    assert "✓ done" in small and "SmolLM2-135M-Instruct (embedded)" in small
+
+
+@pytest.mark.model
+def test_retrieval() -> None:
+    notebook = executed(ROOT / "notebooks" / "30-retrieval.ipynb")
+    assert "answer" in shown(the_cell(notebook, "ask.diagram()"))
+    assert shown(the_cell(notebook, 'print(run.output["answer"])')).strip()
+    pieces = [line for line in shown(the_cell(notebook, "piece['score']")).splitlines() if line]
+    scores = [float(line.split()[0]) for line in pieces]
+    assert len(pieces) == 2 and scores == sorted(scores, reverse=True) and 0 < scores[0] <= 1
+    text = the_cell(notebook, 'text = """').source
+    assert all(line.split("  ", 1)[1] in text for line in pieces)

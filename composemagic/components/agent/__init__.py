@@ -136,8 +136,10 @@ class Agent(Component):
     @classmethod
     def faults(cls, settings: Mapping[str, Any], action: Mapping[str, Any]) -> Iterable[tuple[Any, ...]]:
         yield from misfits_in(action, _CHECKS)
-        for sentence, _ in (*misfits(settings.get("tools")), *misfits_in(settings, _CHECKS)):
-            yield sentence, None
+        for sentence, key in misfits_in(settings, _CHECKS):
+            yield sentence, ("..", key)
+        for sentence, path in misfits(settings.get("tools")):
+            yield sentence, ("..", *path)
 
     async def run(self, action: Action, context: Context) -> AsyncGenerator[Any, None]:
         """Ask and act until the model needs no more tools; yield the messages, or what streams. Raises RunError."""

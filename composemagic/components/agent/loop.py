@@ -18,7 +18,7 @@ from composemagic.components.agent.plain import as_text, from_text
 from composemagic.components.agent.shapes import for_provider
 from composemagic.components.agent.tools import Offer
 from composemagic.errors import RunError, suggest
-from composemagic.language.casts import Chunks, to_text
+from composemagic.language.casts import CastError, Chunks, to_text
 from composemagic.language.template import Template, compile_template
 from composemagic.transport.providers import dialect_of
 from composemagic.words import say
@@ -27,8 +27,8 @@ from composemagic.workflow.component import Call, Context
 __all__ = ["Model", "conversation"]
 
 _RESULT = compile_template("${result}")
-# what a model cannot mend: nobody may answer, or Python has not allowed it
-_NOT_THE_MODELS = frozenset({"unattended", "not_allowed"})
+# what a model cannot mend: nobody may answer, Python has not allowed it, or the agent is its own tool without end
+_NOT_THE_MODELS = frozenset({"unattended", "not_allowed", "too_deep"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Model:
         if self.in_text:
             messages, tools = as_text(messages, tools), []
         more = {"messages": messages, "tools": tools or None}
-        given = more if self.call.input is None else await self.context.render(self.call.input, more)
+        given = more if self.call.input is None else await self.context.sealed(self.call.input, more)
         given = for_provider(given, await self._dialect(given))
         return await self.context.call(replace(self.call, input=Template(lambda _: given, ())), more)
 
@@ -73,7 +73,7 @@ class Model:
         action = self.call.action
         for template in (action.fields.get("endpoint"), action.fields.get("path"), action.settings.get("base_url")):
             if template is not None:
-                found = dialect_of(to_text(await self.context.render(template, {"input": given})))
+                found = dialect_of(str(await self.context.sealed(template, {"input": given})))
                 return None if found is None else found.name
         return None
 
@@ -151,6 +151,8 @@ async def _result(call: ToolCall, offers: Mapping[str, Offer], context: Context)
         if error.kind in _NOT_THE_MODELS:
             raise
         words = error.sentence
+    except CastError as error:
+        words = str(error)
     except Exception as error:  # a tool is anything
         words = f"{type(error).__name__}: {error}"
     context.note(say("the tool `{name}` failed: {reason}", name=call.name, reason=words))
