@@ -235,6 +235,17 @@ def test_a_workflow_is_chosen_by_its_id() -> None:
         assert caught.value.args == (sentence,)
 
 
+def test_the_only_workflow_that_is_not_private_runs_where_none_is_named() -> None:
+    text = (
+        "component: {type: echo}\n"
+        "workflows:\n  - {id: inner, private: true, jobs: [{}]}\n  - {id: chat, jobs: [{}]}\n"
+    )
+    loaded = load(text)
+    assert loaded.plan().id == "chat"
+    assert loaded.plan("inner").is_private
+    assert load(text.replace("{id: chat,", "{id: chat, private: true,")).default is None
+
+
 def test_the_environment_fills_what_is_needed_now() -> None:
     text = (
         "controller: {adapter: {type: http-server, port: '${env.PORT}', base_path: '/${env.BASE | api}'}}\n"

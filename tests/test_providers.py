@@ -422,7 +422,7 @@ CUT = "the answer was cut at max_tokens; raise it for more"
         (CHAT, choice({}), None),
         (CHAT, choice({}, "length"), CUT),
         (CHAT, choice({}, "content_filter"), "the provider's content filter ended the answer"),
-        (CHAT, choice({}, "tool_calls"), "the model asked for a tool instead of answering; composemagic runs none"),
+        (CHAT, choice({}, "tool_calls"), "the model asked for a tool instead of answering; `type: agent` runs tools"),
         (ANTHROPIC, {"type": "message_delta", "delta": {"stop_reason": "max_tokens"}}, CUT),
         (ANTHROPIC, {"type": "message_delta", "delta": {"stop_reason": "end_turn"}}, None),
         (ANTHROPIC, {"type": "message_delta", "delta": {"stop_reason": "refusal"}}, "the model refused to answer"),

@@ -840,7 +840,7 @@ SENTENCES: dict[str, str] = {
     "the compressed answer of {host} ended before its end": "{host}的压缩回答没有结束就断了",
     # transport/providers.py
     "the provider's content filter ended the answer": "服务商的内容过滤器终止了回答",
-    "the model asked for a tool instead of answering; composemagic runs none": "模型没有回答，而是要求调用工具；composemagic 不运行工具",
+    "the model asked for a tool instead of answering; `type: agent` runs tools": "模型没有回答，而是要求调用工具；工具由 `type: agent` 运行",
     "the answer was cut at {setting}; raise it for more": "回答在{setting}处被截断；要更长请调大它",
     "the answer was cut where the model's context window was full": "模型的上下文窗口已满，回答被截断",
     "the model refused to answer": "模型拒绝回答",

@@ -205,12 +205,15 @@ class _Loading:
             self.report.place,
             path=path,
             written=self.report.written,
+            is_private=workflow.get("private") is True,
         )
 
 
 def _default(workflows: list[Item], named: Mapping[str, Plan]) -> str | None:
-    if len(named) == 1:
-        return next(iter(named))
+    """The id of the workflow that runs where none is named: the only one that is not private, or the one that says so."""
+    public = [plan.id for plan in named.values() if not plan.is_private] or list(named)
+    if len(public) == 1:
+        return public[0]
     chosen = [item.id or "workflow" for item in workflows if item.is_default]
     return chosen[0] if len(chosen) == 1 else None
 

@@ -39,6 +39,7 @@ class Plan:
     default_id: str | None = field(default=None, repr=False, compare=False)
     path: tuple[str | int, ...] = ()
     written: Callable[[tuple[str | int, ...]], Any] = field(default=lambda _: None, repr=False, compare=False)
+    is_private: bool = False  # only other workflows, and who names it, run it
 
     @property
     def name(self) -> str:

@@ -5,8 +5,7 @@ Yao et al., "ReAct: Synergizing Reasoning and Acting in Language Models" (2022),
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from composemagic.components.agent.pieces import Pieces
 from composemagic.components.agent.plain import as_text, from_text
 from composemagic.components.agent.shapes import for_provider
 from composemagic.components.agent.tools import Offer
+from composemagic.components.together import together
 from composemagic.errors import RunError, suggest
 from composemagic.language.casts import CastError, Chunks, to_text
 from composemagic.language.template import Template, compile_template
@@ -124,23 +124,11 @@ async def _results(calls: Sequence[ToolCall], offers: Mapping[str, Offer], conte
     outside = [call for call in calls if call.name in offers and offers[call.name].is_outside]
     inside = [call for call in calls if call not in outside]
     found = dict(
-        zip(map(id, inside), await _together([_result(call, offers, context) for call in inside]), strict=True)
+        zip(map(id, inside), await together([_result(call, offers, context) for call in inside]), strict=True)
     )
     if outside:
         found |= zip(map(id, outside), await _from_outside(outside, context), strict=True)
     return [found[id(call)] for call in calls]
-
-
-async def _together(works: Sequence[Coroutine[Any, Any, Message]]) -> list[Message]:
-    """All at the same time; the first failure stops the others and is raised."""
-    # no TaskGroup: before Python 3.13 its own cancelling is left on the task, which then looks like one that is stopped
-    tasks = [asyncio.ensure_future(work) for work in works]
-    try:
-        return list(await asyncio.gather(*tasks))
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _result(call: ToolCall, offers: Mapping[str, Offer], context: Context) -> Message:

@@ -43,6 +43,7 @@ from composemagic.components.http_client import HttpClient
 from composemagic.components.model.messages import from_openai, to_openai, tools_to_openai
 from composemagic.components.model.params import no_pooling, params_of, wrong_params
 from composemagic.components.threads import DaemonThread
+from composemagic.components.together import together
 from composemagic.errors import RunError
 from composemagic.language.template import Template
 from composemagic.local import files, serve
@@ -312,9 +313,7 @@ async def _all(engine: _Engine, task: str, bodies: list[dict[str, Any]]) -> list
             return from_openai(found["choices"][0].get("message") or {})
         return _text(found, "message")
 
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(answer(body)) for body in bodies]
-    return [task.result() for task in tasks]
+    return await together(answer(body) for body in bodies)
 
 
 async def _embedded(engine: _Engine, texts: Any, params: Mapping[str, Any], batch: int) -> Any:
