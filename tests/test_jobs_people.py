@@ -121,6 +121,11 @@ def test_forms_of_answers(form: Any, wanted: dict[str, Any]) -> None:
     assert by_point(form, (A, B)) == wanted
 
 
+@pytest.mark.parametrize("answer", ["yes", 5, ["a"], True])
+def test_the_only_open_point_needs_no_name(answer: Any) -> None:
+    assert by_point(answer, (A,)) == {"p-1": answer}
+
+
 NO_ANSWERS: list[tuple[Any, str]] = [
     ({"aa": 1}, "`aa` waits for no answer; did you mean `a`?; these do: `a`, `p-1`, `b`, `p-2`"),
     ({"job_id": "a", "run_id": "x-9", "answer": 1}, "`a` waits for no answer"),

@@ -113,11 +113,13 @@ def by_point(answers: Any, points: tuple[Point, ...]) -> dict[str, Any]:
     """What was answered, by point.
 
     `answers` is null for "go on everywhere", a mapping of points' ids or jobs' ids to answers, such a mapping below
-    `answer`, or one point's `{job_id, run_id, answer}`. Raises UsageError for what names no open point.
+    `answer`, one point's `{job_id, run_id, answer}`, or the answer itself where only one point is open. Raises UsageError for what names no open point.
     """
     if answers is None:
         return {point.id: None for point in points}
     if not isinstance(answers, Mapping):
+        if len(points) == 1:
+            return {points[0].id: answers}
         raise UsageError(
             say("answers are a mapping of points to what they are answered, not {value}", value=repr(answers))
         )
