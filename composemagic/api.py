@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from composemagic import components
-from composemagic.engine.context import Surroundings
+from composemagic.engine.host import Surroundings
 from composemagic.engine.run import Run
 from composemagic.errors import Mark, UsageError
+from composemagic.language.secret import Sealed
 from composemagic.language.template import Flaw
 from composemagic.words import say
 from composemagic.workflow import load as loading
@@ -100,39 +101,51 @@ class Workflow:
         metadata: Any = None,
         attended: bool = True,
         auto_resume: bool = False,
+        consents: bool = False,
     ) -> Run:
         """Start a run with an input value as it is (an object, for nearly every workflow) and give it at once.
 
         `session_id` and `metadata` are what the YAML reads as `${context.session_id}` and `${context.metadata}`. Where the
-        run asks people, it waits for `Run.answer`; without `attended` it fails there, with `auto_resume` it goes on.
+        run asks people, it waits for `Run.answer`; without `attended` it fails there, with `auto_resume` it goes on. With
+        `consents` it asks in the same way whether a secret may go to a host that is not known as its own; else it fails there.
         """
-        surroundings = self._surroundings
-        if self._local if local is None else local:
-            surroundings = replace(surroundings, local=_embedded)
-        return Run(
-            self._plan,
+        return self._run(
             value,
-            surroundings,
+            local,
             session_id=session_id,
             metadata=metadata,
             attended=attended,
             auto_resume=auto_resume,
+            consents=consents,
         )
+
+    def _run(self, value: Any, local: bool | None, **options: Any) -> Run:
+        surroundings = self._surroundings
+        if self._local if local is None else local:
+            surroundings = replace(surroundings, local=_embedded)
+        elif isinstance(surroundings.env, Environment):
+            surroundings.env.fetch(hole.reference.path_text for hole in self._plan.variables)
+        return Run(self._plan, value, surroundings, **options)
 
     def stream(self, /, *, local: bool | None = None, **values: Any) -> Run:
         """Start a run and give it at once; iterate over it for its events. Raises InputError.
 
         An input called `local` is given with `start`: here the word is an option.
         """
-        return self._begun(values, local, attended=True)
+        return self._checked(values, local, attended=True)
 
     def run(self, /, *, local: bool | None = None, **values: Any) -> Run:
         """Run to the end and give the Run. Raises InputError and RunError; an interrupt stops the run.
 
         A workflow that asks people fails where it asks: nobody can answer while this waits.
         """
-        run = self._begun(values, local, attended=False)
-        run.wait()
+        run = self._checked(values, local, attended=False, begins=False)
+        try:
+            run.begin()  # in here: an interrupt before the wait must stop it, too
+            run.wait()
+        except BaseException:
+            run.cancel()
+            raise
         run.raise_for_error()
         return run
 
@@ -140,15 +153,15 @@ class Workflow:
 
     async def arun(self, /, *, local: bool | None = None, **values: Any) -> Run:
         """Run to the end without blocking the caller's loop. Raises InputError and RunError; cancelling stops the run."""
-        run = self._begun(values, local, attended=False)
+        run = self._checked(values, local, attended=False)
         await run.finished()
         run.raise_for_error()
         return run
 
-    def _begun(self, values: dict[str, Any], local: bool | None, *, attended: bool) -> Run:
+    def _checked(self, values: dict[str, Any], local: bool | None, **options: Any) -> Run:
         self._check_local(local)
         self.check(values)
-        return self.start(values, local=local, attended=attended)
+        return self._run(values, local, **options)
 
     def _check_local(self, local: object) -> None:
         if local is not None and any(one.name == "local" for one in self.inputs):
@@ -271,7 +284,7 @@ def _loaded(texts: Sequence[Text], env: Mapping[str, str]) -> loading.Loaded:
         known_types=components.known(),
         name=last.name,
         first_line=last.first_line,
-        env=env,
+        env=Sealed(env),
         before=before,
     )
 

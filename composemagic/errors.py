@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from composemagic.words import say
+from composemagic.words import listing, say
 
 __all__ = [
     "ComposeError",
@@ -231,7 +231,7 @@ def _head(mistakes: Sequence[Mistake]) -> str:
     names = list(dict.fromkeys(mistake.mark.source.name for mistake in mistakes if mistake.mark))
     count, where = len(mistakes), "".join(names[-1:])
     if len(names) > 1:
-        where = say("{several} and {last}", several=", ".join(names[:-1]), last=names[-1])
+        where = say("{several} and {last}", several=listing(names[:-1]), last=names[-1])
     match (count, where):
         case (1, ""):
             return say("1 mistake")

@@ -8,12 +8,12 @@ English. (The way of GNU gettext, without its compiled catalogues.)
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import import_module
 from string import Formatter
 
-__all__ = ["LANGUAGES", "language", "say", "speak"]
+__all__ = ["LANGUAGES", "language", "listing", "say", "speak"]
 
 LANGUAGES = ("en", "zh")
 
@@ -32,6 +32,11 @@ def say(sentence: str, /, **places: object) -> str:
     return _spaced(found, places) if places else found
 
 
+def listing(names: Iterable[object]) -> str:
+    """Names one after the other, with what the user's language has between them."""
+    return say(", ").join(map(str, names))
+
+
 def _spaced(sentence: str, places: Mapping[str, object]) -> str:
     """Fill a translation's places, with a space between a Chinese character and a value that begins or ends in other letters."""
     words = ""
@@ -42,8 +47,15 @@ def _spaced(sentence: str, places: Mapping[str, object]) -> str:
     return words
 
 
+def _is_quoting(words: str) -> bool:
+    """Whether a backtick is open: what stands in a pair of them is shown as it is."""
+    return words.count("`") % 2 == 1
+
+
 def _beside(before: str, after: str) -> str:
     """`after`, with a space before it where one is needed between the two."""
+    if _is_quoting(before):
+        return after
     last, first = before[-1:], after[:1]
     pair = (_is_chinese(last), _is_chinese(first))
     other = first if pair[0] else last

@@ -27,6 +27,7 @@ from composemagic.language.casts import (
 )
 from composemagic.language.dialects import modern_cast
 from composemagic.language.expression import Cast, Reference, parse
+from composemagic.language.secret import Secret
 
 
 def cast_of(written: str) -> Cast:
@@ -282,3 +283,12 @@ def test_every_value_converts_or_is_refused_with_a_sentence(value: Any, written:
     except CastError as error:
         assert str(error)
         assert len(str(error)) < 20_000
+
+
+def test_a_stream_inside_of_an_object_is_its_value_in_json() -> None:
+    assert to_text({"a": Whole("x", "text"), "b": [Whole('{"c": 1}', "json")]}) == '{"a": "x", "b": ["{\\"c\\": 1}"]}'
+
+
+def test_a_secret_is_no_text_by_itself() -> None:
+    with pytest.raises(CastError, match=r"`env\.A_KEY` is a secret"):
+        to_text(Secret.of("A_KEY", "0123"))

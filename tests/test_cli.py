@@ -130,7 +130,7 @@ ROWS = {
     "a command like no other": Row(
         ("xyz",),
         2,
-        err="compose: there is no command `xyz`; there is `run`, `validate`, `diagram`, `schema`, `quickstart`\n",
+        err="compose: there is no command `xyz`; there is `run`, `validate`, `diagram`, `schema`, `secrets`, `quickstart`\n",
     ),
     "an option with a typo": Row(
         ("run", "--imput", "{}"),
@@ -880,7 +880,7 @@ def test_a_person_is_asked(terminal: Callable[..., Terminal], folder: Path) -> N
     assert shown.shown.startswith("? first: About cats?\n  cats\n  Enter goes on; ")
     shown.type("\n")
     shown.read_until("output; Ctrl-C stops the run")
-    assert "? first is done\n  cats\n  Enter" in shown.shown
+    assert "? first is done. Go on with its output?\n  cats\n  Enter" in shown.shown
     shown.type('["birds"]\n')
     shown.read_all()
     assert '[\n  "birds"\n]\n✓ done' in shown.shown

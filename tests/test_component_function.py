@@ -182,7 +182,7 @@ def test_a_function_that_is_not_there_is_named_with_the_nearest() -> None:
             "component: {type: function, function: f, inptu: 1}",
             "unknown key `inptu` in a function component; did you mean `input`?",
         ),
-        ("component: {type: function, function: f, output: '${response}'}", "`response` cannot be used here, only"),
+        ("component: {type: function, function: f, output: '${response}'}", "`response` cannot be used here; did you mean `result`?"),
     ],
 )
 def test_mistakes_are_found_when_the_document_is_loaded(yaml: str, expected: str) -> None:
@@ -573,7 +573,7 @@ def test_a_decorated_function_is_a_type(shout: Any) -> None:
         ("  times: true", "`times` is a whole number, this is true", "true"),
         ("  loud: [1]", "`loud` is true or false, this is a list", "[1]"),
         ("  style: even", '`style` is one of plain, odd, this is "even"', "even"),
-        ("  output: ${response}", "`response` cannot be used here, only", "response"),
+        ("  output: ${response}", "`response` cannot be used here; did you mean `result`?", "response"),
     ],
 )
 def test_unknown_and_unfit_settings_are_mistakes_with_carets(shout: Any, line: str, expected: str, caret: str) -> None:

@@ -90,6 +90,12 @@ def test_a_key_is_text(ask: Ask) -> None:
     assert ask("exists", "7")["exists"]
 
 
+def test_half_a_character_can_be_in_a_key_and_in_a_value(ask: Ask) -> None:
+    ask("set", "a\ud83d", "b\ud83d")
+    assert ask("get", "a\ud83d")["key"] == "a\ufffd"
+    assert ask("exists", "a\ud83d")["exists"] is True
+
+
 def test_what_is_given_does_not_change_what_is_kept(ask: Ask) -> None:
     given = {"list": [1]}
     ask("set", "k", given)

@@ -303,6 +303,7 @@ def test_nothing_is_left_in_this_process(tmp_path: Path) -> None:
         ("command: '${input.text}'", '`command` is a list of words, not one text: write ["ls", "-l"]'),
         ("command: [pwd], timeout: '${input.text}'", '`timeout`: a duration is seconds, or a text such as "500ms", "5s" or "2m", not "ls -l"'),
         ("command: [pwd], env: {'a=b': 1}", "`pwd` cannot be started: illegal environment variable name"),
+        (r"""command: [pwd], env: {"a\0": 1}""", "`env` has a null character, which no program can be given"),
         ("command: [pwd], env: '${input.text}'", '`env` is a mapping, not "ls -l"'),
     ],
 )  # fmt: skip
@@ -312,6 +313,15 @@ def test_what_cannot_be_run_is_one_sentence(tmp_path: Path, settings: str, sente
     if sentence is None:
         sentence = f"there is no folder `{tmp_path.resolve() / 'model-compose.yml'}` to run the command in"
     assert caught.value.sentence == sentence
+
+
+def test_a_name_too_long_for_a_folder_is_none(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="there is no folder"):
+        run(tmp_path, "command: [pwd], working_dir: '${input.long}'", long="x" * 5000)
+
+
+def test_a_number_may_name_a_variable(tmp_path: Path) -> None:
+    assert "1=one" in stdout(tmp_path, "command: [env], env: {1: one}").splitlines()
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,13 @@ def test_both_drivers_agree_with_a_plain_search(tmp_path: Path) -> None:
             assert ids(ask("search", query=query, metric_type=metric)) == [str(at) for at in nearest], (driver, metric)
 
 
+def test_half_a_character_can_be_in_an_id_and_in_the_metadata(ask: Ask) -> None:
+    assert ask("insert", vector=[1, 0], vector_id="a\ud83d", metadata={"b": "c\ud83d"})["ids"] == ["a\ufffd"]
+    (hit,) = ask("search", query=[1, 0])
+    assert hit["id"] == "a\ufffd"
+    assert ask("delete", vector_id="a\ud83d")["affected_rows"] == 1
+
+
 def test_top_k_and_several_queries(books: Ask) -> None:
     assert ids(books("search", query=[1, 0], top_k=1)) == ["east"]
     assert [ids(hits) for hits in books("search", query=[[1, 0], [0, 1]], top_k=1)] == [["east"], ["north"]]

@@ -211,6 +211,10 @@ def test_what_cannot_be_scraped_is_one_sentence(site: str, settings: str, kind: 
     assert words in caught.value.sentence
 
 
+def test_half_a_character_is_in_no_page() -> None:
+    assert run("html: '${input.h}', selector: p", h="<p>a\ud83d</p>").output == "a\ufffd"
+
+
 def test_an_empty_page_has_nothing(site: str) -> None:
     assert run("url: '${input.u}', selector: p", u=f"{site}/empty").output is None
     assert run("html: '${input.h}'", h="   ").output == ""

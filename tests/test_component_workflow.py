@@ -9,6 +9,7 @@ import pytest
 import composemagic
 from composemagic import DocumentError, Run
 from composemagic.components import workflow as component
+from composemagic.engine.events import Interrupted
 
 GREET = """
   - id: greet
@@ -109,6 +110,33 @@ def test_recursion_ends_at_a_depth() -> None:
     assert "16" in run.error.sentence
     assert called == list(range(len(called)))
     assert len(called) in (16, 17)
+
+
+def test_the_default_workflow_by_that_name_is_found_to_call_itself() -> None:
+    yaml = "workflow: {id: m, job: {component: {type: workflow, workflow: __default__}}}"
+    with pytest.raises(DocumentError, match="the workflow `m` calls itself, without end"):
+        composemagic.load(yaml)
+
+
+def test_executions_in_two_calls_of_it_have_names_of_their_own() -> None:
+    """Else a person's answer could not say which of them it is for, nor the run which of them waits."""
+    yaml = """
+    workflows:
+      - {id: main, default: true, jobs: [{id: j, type: for-each, batch_size: 2, input: [1, 2], do: {component: other}}]}
+      - {id: ask, jobs: [{id: a, component: give, interrupt: {before: true}}]}
+    components:
+      - {id: other, type: workflow, action: {workflow: ask}}
+      - {id: give, type: echo}
+    """
+    run = composemagic.load(yaml).start({})
+    stops = 0
+    for event in run:
+        if isinstance(event, Interrupted):
+            stops += 1
+            by_value = {point.value: point for point in event.points}
+            assert len({point.run_id for point in event.points}) == len(by_value) == 2
+            run.answer({by_value[1].id: "one", by_value[2].id: "two"})
+    assert (run.output, stops) == (["one", "two"], 1)
 
 
 @pytest.mark.parametrize(

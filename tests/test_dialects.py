@@ -243,6 +243,11 @@ TREES: dict[str, tuple[str, str, list[str]]] = {
             "`response_type` -> the type that the answer itself names",
         ],
     ),
+    "inside of an agent's model": (
+        "component: {type: agent, model: {component: {type: http-client, path: p, response_type: json}}}",
+        "components: [{type: agent, actions: [{}], model: {component: {type: http-client, actions: [{path: p}]}}}]",
+        ["an action's fields on the component -> `action`", "`response_type` -> the type that the answer itself names"],
+    ),
     "a component of a type nobody knows": (
         "component: {type: what, path: /p, output: o}",
         "components: [{type: what, path: /p, actions: [{output: o}]}]",

@@ -248,7 +248,7 @@ HIDDEN = {"__version__", "load_ipython_extension", "unload_ipython_extension"}
 # what Python programs seldom need and editors show: there a docstring is enough
 SELDOM = {
     *("run", "start", "check", "unset_variables", "name", "title", "description", "notes"),
-    *("wait", "finished", "raise_for_error", "say", "load", "opened", "closed", "elapsed", "encoding", "is_stream"),
+    *("wait", "finished", "raise_for_error", "say", "load", "opened", "closed", "elapsed", "encoding", "is_stream", "begin"),
 }
 
 

@@ -211,6 +211,8 @@ PATHS = {
     "choices[0].delta.content": (Name("choices"), Index(0), Name("delta"), Name("content")),
     "[*].x": (Each(), Name("x")),
     "[1:]": (Slice(1, None),),
+    "['a b'].c[\"d'e\"]['f\"g']": (Name("a b"), Name("c"), Name("d'e"), Name('f"g')),
+    "['']": (Name(""),),
 }
 
 
@@ -219,7 +221,7 @@ def test_a_path_by_itself(text: str) -> None:
     assert parse_path(text) == PATHS[text]
 
 
-@pytest.mark.parametrize("text", ["", ".", "a.", "a b", "a]", "a[", "a[x]", "[]", "${x}"])
+@pytest.mark.parametrize("text", ["", ".", "a.", "a b", "a]", "a[", "a[x]", "[]", "${x}", "['a\"]", "['a"])
 def test_what_is_no_path(text: str) -> None:
     with pytest.raises(ExpressionError):
         parse_path(text)

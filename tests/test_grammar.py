@@ -41,9 +41,10 @@ QUICK = settings(max_examples=500, deadline=None, suppress_health_check=list(Hea
 
 WORDS = st.from_regex(r"[^\W\d][\w-]{0,5}", fullmatch=True)
 TEXT = st.text(st.characters(exclude_characters='"\n\r', exclude_categories=("Cs", "Cc")), max_size=8)
+QUOTES = st.text(st.characters(exclude_characters="'\n\r", exclude_categories=("Cs", "Cc")), max_size=8)
 NUMBERS = st.integers(-(10**6), 10**6)
 SEGMENTS = st.one_of(
-    st.builds(Name, WORDS | TEXT),
+    st.builds(Name, WORDS | TEXT | QUOTES),
     st.builds(Index, NUMBERS),
     st.builds(Slice, st.none() | NUMBERS, st.none() | NUMBERS),
     st.just(Each()),
@@ -147,7 +148,7 @@ def test_what_is_written_reads_the_same(parts: list[Part]) -> None:
 # ── any text, any value, any document ──
 
 PIECES = st.lists(
-    st.sampled_from(["${", "}", "$", "{", "[", "]", "input", ".x", "[0]", "[*]", "[1:]", '["a"]', " ", "|", "as ", "text", "integer[]", "/a,b", ";base64", '"', "'", "\\", "@(", ")", "...", "5", "null", "=", "é", "\n", "s"]),
+    st.sampled_from(["${", "}", "$", "{", "[", "]", "input", ".x", "[0]", "[*]", "[1:]", '["a"]', "['a']", " ", "|", "as ", "text", "integer[]", "/a,b", ";base64", '"', "'", "\\", "@(", ")", "...", "5", "null", "=", "é", "\n", "s"]),
     max_size=14,
 ).map("".join)  # fmt: skip
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6) | PIECES
@@ -267,6 +268,7 @@ def test_any_document_is_read_or_refused_and_what_is_read_compiles(text: str) ->
         (["a $$"], "a $$"),
         (["${x}"], "$${x}"),
         ([reference("x", True, [Name("a"), Name("b c"), Index(-1), Slice(None, 2), Each()], None, None, [])], '${x[].a["b c"][-1][:2][*]}'),
+        ([reference("x", False, [Name('a"b'), Name("c'd")], None, None, [])], """${x['a"b']["c'd"]}"""),
         ([reference("x", False, [], Cast("object", True, "a,b", (("q", "1"),), "json"), Default(("a}b",), False, 0, 0), [])], "${x as object[]/a,b[q=1];json | a\\}b}"),
         ([reference("x", False, [], None, Default(('say "hi"',), True, 0, 0), [Annotation("title", "T")])], "${x | 'say \"hi\"' @(title T)}"),
         ([reference("x", False, [], None, Default((), False, 0, 0), [Annotation("title", "")])], "${x |  @(title)}"),

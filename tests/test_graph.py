@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from composemagic.workflow.graph import Graph, Groups, cycle, implied, never_started
+from composemagic.workflow.graph import Graph, Groups, cycle, grown, implied, never_started
 from composemagic.workflow.job import DelayJob, IfJob, OnError
 from tests.jobs import load, mistakes
 
@@ -103,6 +105,20 @@ def test_a_long_row_of_jobs_needs_no_recursion() -> None:
 )
 def test_what_never_starts(groups: dict[str, Groups], routers: dict[str, tuple[str, ...]], wanted: list[str]) -> None:
     assert never_started(groups, routers) == wanted
+
+
+def test_each_of_a_long_row_is_asked_about_as_often_as_something_before_it_starts() -> None:
+    """Also where the row is written backward, and the last one written starts first."""
+    names = [str(number) for number in range(300)]
+    after = {name: {before} for before, name in pairwise(names)}
+    asked: list[str] = []
+
+    def joins(name: str, found: set[str]) -> bool:
+        asked.append(name)
+        return name == "299" or str(int(name) + 1) in found
+
+    assert grown(names, after, joins) == set(names)
+    assert len(asked) < 3 * len(names)
 
 
 def job(name: str, *depends_on: tuple[str, ...], to: str | None = None) -> DelayJob:

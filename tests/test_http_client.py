@@ -353,6 +353,7 @@ UNSENT = [
     ({"x": {1, 2}}, None, "the body cannot be written as JSON"),
     ({"x": {"y": b"\xff"}}, None, "the body cannot be written as JSON"),
     ({"x": b"\xff"}, "application/x-www-form-urlencoded", "bytes that are no text cannot be a field of a form"),
+    ({"x": "\ud83d"}, "application/x-www-form-urlencoded", "the body has half a surrogate pair, which is no text"),
     ({"x": 1}, "text/plain", "an object cannot be sent as text/plain"),
     ([1], "application/xml", "a list cannot be sent as application/xml"),
     ("\ud83d", None, "the body has half a surrogate pair, which is no text"),
@@ -417,7 +418,7 @@ NO_SETTINGS: list[tuple[str, object, str]] = [
     ("timeout", -1, '`timeout`: a duration is seconds, or a text such as "500ms", "5s" or "2m", not -1'),
     ("timeout", "nan", '`timeout`: a duration is seconds, or a text such as "500ms", "5s" or "2m", not "nan"'),
     ("timeout", 0, "`timeout` is more than 0 seconds"),
-    ("timeout", True, '`timeout`: a duration is seconds, or a text such as "500ms", "5s" or "2m", not True'),
+    ("timeout", True, '`timeout`: a duration is seconds, or a text such as "500ms", "5s" or "2m", not true'),
     ("timeout", {"read": 0}, "`timeout.read` is more than 0 seconds"),
     ("max_retries", -1, "`max_retries` is a whole number from 0 on, not -1"),
     ("max_retries", "often", '`max_retries` is a whole number from 0 on, not "often"'),
@@ -561,7 +562,9 @@ def test_a_rejected_key_is_named_and_not_shown() -> None:
     words = {"error": {"message": "x" * 280 + f" wrong: {key}"}}
     net = Net(httpx.Response(401, json=words))
     yaml = "endpoint: http://h/\nheaders: {Authorization: 'Bearer ${env.MY_API_KEY}'}"
+    undo = composemagic.allow("MY_API_KEY", "http://h")
     run = run_action(yaml, net, {"MY_API_KEY": key})
+    undo()
     assert run.error is not None
     assert run.error.sentence.startswith("h rejected the key from $MY_API_KEY (401): xxx")
     assert "sk-abc" not in run.error.sentence
@@ -692,7 +695,7 @@ REASONS = [
     ("stop", None),
     ("length", "the answer was cut at max_tokens; raise it for more"),
     ("content_filter", "the provider's content filter ended the answer"),
-    ("tool_calls", "the model asked for a tool instead of answering; composemagic runs none"),
+    ("tool_calls", "the model asked for a tool instead of answering; `type: agent` runs tools"),
 ]
 
 

@@ -119,12 +119,23 @@ FAILURES: list[tuple[str, Any, str]] = [
     ("{type: filter, where: {input: '${item}', operator: gt, value: 1}}", ["a"], '`gt` cannot compare "a" with 1'),
     ("{type: delay, duration: '${input.d}'}", {"d": "later"}, 'a duration is seconds, or a text such as "500ms", "5s" or "2m", not "later"'),
     ("{type: delay, mode: specific-time, time: '${input.t}'}", {"t": "noon"}, 'a time is written "2030-01-31T09:00:00", or "09:00" for the next one, not "noon"'),
+    ("{type: delay, duration: '${input.d}'}", {"d": {"s": 1}}, 'a duration is seconds, or a text such as "500ms", "5s" or "2m", not an object'),
+    ("{type: delay, mode: specific-time, time: '${input.t}'}", {"t": None}, 'a time is written "2030-01-31T09:00:00", or "09:00" for the next one, not null'),
     ("{type: for-each, batch_size: '${input.n}', input: [1], do: {}}", {"n": "many"}, '`batch_size`: "many" is no integer'),
     ("{repeat_count: '${input.n}'}", {"n": "many"}, '`repeat_count`: "many" is no integer'),
     ("{type: for-each, streaming: '${input.s}', input: [1], do: {}}", {"s": "maybe"}, '`streaming`: "maybe" is no boolean'),
     ("{type: for-each, input: [1, 2], do: {component: boom, input: '${item}'}}", {}, "it broke: 1"),
     ("{type: pipeline, input: 1, steps: [{}, {component: boom}]}", {}, "it broke: 1"),
 ]  # fmt: skip
+
+
+def test_what_is_nested_too_deep_is_one_sentence() -> None:
+    value: list[Any] = []
+    for _ in range(2000):
+        value = [value]
+    run = ran("  job: {type: filter, where: {input: '${item}', value: 1}}", value)
+    assert run.error is not None and run.error.sentence == "a value of the job `job-1` is nested too deep"
+    assert run.status == "failed"
 
 
 @pytest.mark.parametrize(("job", "value", "sentence"), FAILURES)

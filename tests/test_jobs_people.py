@@ -267,6 +267,6 @@ GATES: list[threading.Event] = []
 
 def test_what_cannot_be_allowed() -> None:
     with pytest.raises(
-        UsageError, match="`allow` knows `shell`, `hook`, .*not `shel`; did you mean `shell`"
+        UsageError, match=r"`allow` knows `shell`, `hook`, .*not `shel`; did you mean `shell`"
     ):
         composemagic.allow("shel")

@@ -12,7 +12,9 @@ import pytest
 import composemagic
 from composemagic import RunError
 from composemagic.engine.events import JobFailed, Waiting
+from composemagic.engine.schedule import Schedule
 from composemagic.workflow.component import Context, Value
+from composemagic.workflow.job import Job
 from tests.jobs import Boom, acting, load, mistakes, output, ran, story
 
 # jobs, input, output, what is said
@@ -398,7 +400,7 @@ def test_no_event_of_a_failed_job_tells_a_key() -> None:
         raise RunError("auth", f"the key {value} is wrong")
         yield
 
-    undo = acting(act)
+    undo, disallow = acting(act), composemagic.allow("A_KEY", "acting")
     try:
         run = ran(
             "  jobs: [{id: a, component: {type: acting, value: '${env.A_KEY}'}}, {id: b}]",
@@ -407,5 +409,22 @@ def test_no_event_of_a_failed_job_tells_a_key() -> None:
         )
     finally:
         undo()
+        disallow()
     (failed,) = [event for event in run.events if isinstance(event, JobFailed)]
     assert failed.error.sentence == "the key *** is wrong" and "canary" not in str(run.events)
+
+
+def test_a_job_is_looked_at_when_what_it_waits_for_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not each time any job ends: of hundreds that would be tens of thousands of looks."""
+    looks: list[str] = []
+    verdict = Schedule._verdict
+
+    def counted(schedule: Schedule, job: Job) -> str:
+        looks.append(job.id)
+        return verdict(schedule, job)
+
+    monkeypatch.setattr(Schedule, "_verdict", counted)
+    rows = [f"    - {{id: j{at}, input: '${{jobs.j{at - 1}.output}}'}}" for at in range(199, 0, -1)]
+    run = ran("  jobs:\n" + "\n".join([*rows, "    - {id: j0, input: first}"]))
+    assert run.output == "first"
+    assert len(looks) < 3 * 200

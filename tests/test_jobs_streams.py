@@ -14,6 +14,7 @@ import composemagic
 from composemagic import RunError
 from composemagic.engine.events import Delta, Notice
 from composemagic.engine.loop import private_loop
+from composemagic.engine.stream import Stream
 from composemagic.workflow.component import Action, Batch, Component, Context, Settings, Value
 from tests.jobs import acting, load, output, ran, story
 
@@ -30,6 +31,14 @@ READ: list[tuple[str, Any, Any]] = [
     ("in a condition", "{id: a, component: words, input: a b}, {id: b, type: if, input: '${jobs.a.output}', value: a b, if_true: c}, {id: c, input: yes}", "yes"),
     ("fanned out", "{id: a, component: words, input: a b}, {id: f, type: fan-out, input: '${jobs.a.output}', output: [x, y]}, {id: b, input: {x: '${jobs.f.output.x}'}}, {id: c, input: {y: '${jobs.f.output.y}'}}", {"x": "a b", "y": "a b"}),
     ("through a pipeline", "{id: p, type: pipeline, input: a b, steps: [{component: words}, {component: words, input: '${output}!'}]}", "a b!"),
+    ("inside an object, as text", "{id: a, component: words, input: a b, output: {t: '${output}', l: ['${output}']}}, {id: b, input: '<${jobs.a.output}>'}", '<{"t": "a b", "l": ["a b"]}>'),
+    ("inside an object, cast", "{id: a, component: words, input: a b, output: {t: '${output}'}}, {id: b, input: '${jobs.a.output as text}'}", '{"t": "a b"}'),
+    ("inside an object, compared", "{id: a, component: words, input: a b, output: {t: '${output}'}}, {id: b, type: if, input: '${jobs.a.output}', value: {t: a b}, if_true: c}, {id: c, input: yes}", "yes"),
+    ("inside a list, looked for", "{id: a, component: words, input: a b, output: ['${output}']}, {id: b, type: if, input: a b, operator: in, value: '${jobs.a.output}', if_true: c}, {id: c, input: yes}", "yes"),
+    ("of several executions, as text", "{id: a, component: words, repeat_count: 2, input: a b}, {id: b, input: '<${jobs.a.output}>'}", '<["a b", "a b"]>'),
+    ("all names of a fan-out, as text", "{id: f, type: fan-out, input: [1, 2], output: [x, y]}, {id: b, input: '<${jobs.f.output}>'}", '<{"x": [1, 2], "y": [1, 2]}>'),
+    ("none of its chunks, as text", "{id: a, component: words, input: a b}, {id: f, type: filter, input: '${jobs.a.output}', where: {input: '${item}', value: z}}, {id: b, input: ['<${jobs.f.output}>', '${jobs.f.output as text}']}", ["<>", ""]),
+    ("no items, as text", "{id: f, type: filter, streaming: true, input: [1], where: {input: '${item}', value: 2}}, {id: b, input: '<${jobs.f.output}>'}", "<[]>"),
     ("not read, but waited for", "{id: a, component: words, input: a b}, {id: b, depends_on: [a], input: B}", "B"),
 ]  # fmt: skip
 
@@ -308,3 +317,29 @@ def test_notes_tell_nothing_twice() -> None:
     run = ran("  jobs: [{id: a, component: words, input: a b}, {id: b, input: '${jobs.a.output}'}]")
     notes = [event.sentence for event in run.events if isinstance(event, Notice)]
     assert len(notes) == len(set(notes))
+
+
+def test_what_a_slow_reader_leaves_loose_is_not_gone_through_for_every_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pump runs far ahead of a reader: as long as that has not passed them, its chunks cannot be joined."""
+    tried = 0
+    join_them = Stream._compact
+
+    def compact(stream: Stream) -> None:
+        nonlocal tried
+        tried += 1
+        join_them(stream)
+
+    async def source() -> AsyncGenerator[list[Any], None]:
+        for _ in range(30_000):
+            yield ["x"]
+
+    async def read() -> int:
+        stream = Stream(source())
+        slow = stream.batches()
+        await anext(slow)
+        await stream.drain()
+        return sum([len("".join(batch)) async for batch in slow])
+
+    monkeypatch.setattr(Stream, "_compact", compact)
+    assert asyncio.run(read()) == 29_999
+    assert 0 < tried < 10

@@ -6,7 +6,7 @@ import ast
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import composemagic
 ROOT = Path(composemagic.__file__).parent
 # from the ground up; a room may import from its own floor and from those below
 FLOORS = [
-    ("errors", "text", "words", "languages", "allowance"), ("language",), ("workflow",), ("transport",), ("engine",), ("local",), ("components",), ("batch",),
+    ("errors", "text", "words", "threads", "languages", "allowance"), ("language",), ("workflow",), ("transport",), ("engine",), ("local",), ("components",), ("batch",),
     ("api",), ("notebook",), ("server",), ("cli", "__main__", "__init__"),
 ]  # fmt: skip
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
@@ -81,7 +81,37 @@ def test_httpx_has_one_home() -> None:
     assert {module.rpartition(".")[0] for module in known} == {"composemagic.transport"}
 
 
-def test_no_cycle_of_imports() -> None:
+def circles(edges: Mapping[str, set[str]]) -> list[set[str]]:
+    """The modules that import each other, one set a circle."""
+    reached = {name: reach(edges, name) for name in edges}
+    found = {frozenset(other for other in edges if name in reached[other] and other in reached[name]) for name in edges}
+    return [set(circle) for circle in found if circle]
+
+
+def reach(edges: Mapping[str, set[str]], start: str) -> set[str]:
+    found: set[str] = set()
+    ahead = [*edges[start]]
+    while ahead:
+        if (name := ahead.pop()) not in found:
+            found.add(name)
+            ahead += edges[name]
+    return found
+
+
+def test_circles_are_seen() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a", "d"}}) in ([{"b", "c"}, {"d"}], [{"d"}, {"b", "c"}])
+
+
+def test_no_circle_of_imports() -> None:
+    """Imports for types only and those inside of functions count as well."""
+    edges: dict[str, set[str]] = {module: set() for module in FILES}
+    for module, name in OWN:
+        if name in edges and module != name:
+            edges[module].add(name)
+    assert circles(edges) == []
+
+
+def test_no_module_waits_for_itself_while_it_is_imported() -> None:
     list(TopologicalSorter({module: set(at_start(tree)) - {module} for module, tree in FILES.items()}).static_order())
 
 
@@ -93,6 +123,15 @@ def run_python(code: str) -> str:
 
 def test_importing_the_package_is_light() -> None:
     code = f"import sys; before = set(sys.modules); import composemagic; print(*(set(sys.modules) - before) & {set(HEAVY)})"
+    assert run_python(code) == ""
+
+
+def test_loading_the_extension_is_light() -> None:
+    code = (
+        "import sys; from IPython.core.interactiveshell import InteractiveShell; shell = InteractiveShell()\n"
+        f"heavy = {set(HEAVY) | {'composemagic.language.template', 'composemagic.api'}} - set(sys.modules)\n"
+        "shell.run_line_magic('load_ext', 'composemagic'); print(*heavy & set(sys.modules))"
+    )
     assert run_python(code) == ""
 
 

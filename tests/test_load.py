@@ -453,7 +453,6 @@ COMPONENT_ALONE: dict[str, tuple[str, int]] = {
         "components: [{id: a, type: echo}, {id: b, type: echo, default: true}]",
         1,
     ),
-    "two defaults": ("components: [{id: a, type: echo, default: true}, {id: b, type: echo, default: true}]", 0),
 }
 
 

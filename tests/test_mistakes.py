@@ -80,6 +80,27 @@ def test_a_note_in_chinese(name: str) -> None:
 
 # what looks like a mistake of the tables and is none
 RIGHT = {
+    "an input that another job gives": (
+        "workflow: {jobs: [{id: a, component: one, input: {x: 1}}, {id: b, component: one, input: {y: 1}, depends_on: a}]}\n"
+        "components: [{id: one, type: echo, action: {value: ['${input.x}', '${input.y}']}}]\n"
+    ),
+    "an input that may be missing": (
+        "workflow: {job: {component: one, input: {x: 1}}}\n"
+        "components: [{id: one, type: echo, action: {value: ['${input.y | 1}', '...${input.z}', '${input.x | ${input.w}}',"
+        " {'?': {input: '${input.v}', value: 1, if_true: 2}}]}}]\n"
+    ),
+    "an input that is merged": (
+        "workflow: {job: {component: one, input: {x: 1, ...: '${input}'}}}\n"
+        "components: [{id: one, type: echo, action: {value: '${input.y}'}}]\n"
+    ),
+    "an input that a hook may give": (
+        "workflow: {job: {component: one, input: {x: 1}, hook: {before: {script: 'pass'}}}}\n"
+        "components: [{id: one, type: echo, action: {value: '${input.y}'}}]\n"
+    ),
+    "an input that is not written out": (
+        "workflow: {jobs: [{id: a, component: one, input: '${input.all}'}, {id: b, component: one, depends_on: a}]}\n"
+        "components: [{id: one, type: echo, action: {value: '${input.y}'}}]\n"
+    ),
     "a colon in a text on a line of its own": "component:\n  type: echo\n  action:\n    text:\n      python:3.12\n",
     "an address on a line of its own": "component:\n  type: echo\n  action:\n    text:\n      http://localhost:1/x\n",
     "keys that begin with a dash or a bracket": (
@@ -100,6 +121,32 @@ RIGHT = {
     "Chinese punctuation in a default": "component: {type: echo, action: {value: '${input.x | 你好，世界：（一）}'}}\n",
     "a default with a shell's sign in it": "component: {type: echo, action: {value: '${input.x | a:-b}'}}\n",
     "an index behind the start": "component: {type: echo, action: {value: '${input.x[:-1]} ${input.x[-3:-1]}'}}\n",
+    "a filter's name as an option": "component: {type: echo, action: {value: '${input.x as select/upper,lower | upper}'}}\n",
+    "filters' names that may well be defaults": (
+        "component: {type: echo, action: {value: '${input.x | default} ${input.y | \"upper\"} ${input.z | upper case}'}}\n"
+    ),
+    "braces that are closed where they were opened": (
+        "component: {type: echo, action: {value: ['{${input.x}}', '{\"a\": {\"b\": ${input.x}}}', '}${input.x}']}}\n"
+    ),
+    "folders of Windows": (
+        "component: {type: echo, action: {value: ['C:\\${input.x}', 'D:\\logs\\${input.x}', '%TEMP%\\${input.x}\\${input.y}']}}\n"
+    ),
+    "three dots": "component: {type: echo, action: {value: [..., '... and so on', ...more to come]}}\n",
+    "round brackets": (
+        "component:\n  type: echo\n  action:\n    value:\n      - (1)\n      - (see a, b)\n      - '(1, 2)'\n      - ('\\d', 1)\n"
+        "      - (not closed\n      - not opened)\n      - [(a), (b), 'c)', (d]\n      - (1, [2)\n"
+    ),
+    "parts to join that a run knows": (
+        "component: {type: echo, action: {value: {'+': [Dear, '${input.x}', [a], {'?': {input: 1, value: 1, if_true: b}}]}}}\n"
+    ),
+    "a name in single quotes": "component: {type: echo, action: {value: \"${input['a b'].c} ${input.d['e']}\"}}\n",
+    "params that are a value": (
+        "component: {type: http-client, action: {endpoint: 'http://localhost:1', params: '${input.params}'}}\n"
+    ),
+    "what is looked in": (
+        "component: {type: echo, action: {value: {'?': {any: [{input: 1, operator: in, value: [1]}, {input: a, operator: match,"
+        " value: {'+': [a, b]}}], if_true: a}}}}\n"
+    ),
     "the word None in quotes": "component: {type: echo, action: {value: ['None', \"1，2\"]}}\n",
 }
 
@@ -118,6 +165,9 @@ HOSTILE = {
     "dashes": "a: b\n" + "- " * 60 + "-" * LONG + "\n c: d",
     "equals": "a\n" + "b" * LONG + "\n" + " " * LONG + "=",
     "wide commas": "a: [" + "b ， " * (LONG // 4) + "}",
+    "brackets": "component: {type: echo, value: [" + "(a, " * 9_000 + "b)]}",
+    "filters": "component: {type: echo, text: '${a | replace(" + ") " * (LONG // 4) + "}'}",
+    "backslashes": "component: {type: echo, text: '" + "\\\\${a} }" * (LONG // 16) + "'}",
     "lookalikes": "component: {type: echo, text: '" + "{input." * (LONG // 8) + "'}",
     "a default that begins as a type": "component: {type: echo, txt: '${input.x | " + " as " * (LONG // 4) + "}'}",
 }

@@ -313,6 +313,56 @@ def test_an_answer_to_a_request_half_sent(faults: FaultServer) -> None:
     asyncio.run(use())
 
 
+def test_a_request_goes_out_at_once() -> None:
+    """Head and body as one: two would be two packets, and wake the server twice."""
+    seen: list[bytes] = []
+
+    async def reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await reader.read(2**16))
+        writer.write(OK)
+        writer.close()
+
+    async def use() -> None:
+        async with serving(reply) as port:
+            way = Network()
+            assert await fetch(way, f"http://127.0.0.1:{port}", b"the body") == b"ok"
+            await way.aclose()
+
+    asyncio.run(use())
+    assert seen[0].endswith(b"\r\n\r\nthe body")
+
+
+def test_a_head_does_not_wait_for_its_body() -> None:
+    """The body's first piece is made only when the server has seen the head; nothing is said twice."""
+    got = b""
+
+    async def use() -> None:
+        heard = asyncio.Event()
+
+        async def reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal got
+            got = await reader.readuntil(b"\r\n\r\n")
+            heard.set()
+            got += await reader.readuntil(b"0\r\n\r\n")
+            writer.write(OK)
+            writer.close()
+
+        async def pieces() -> AsyncIterator[bytes]:
+            await heard.wait()
+            yield b"one"
+            yield b"two"
+
+        async with serving(reply) as port:
+            way = Network()
+            request = Request("POST", f"http://127.0.0.1:{port}", {}, pieces)
+            async with send(way, request, Timeouts(connect=5, read=5, total=10)) as response:
+                assert await response.body() == b"ok"
+            await way.aclose()
+
+    asyncio.run(asyncio.wait_for(use(), 20))
+    assert got.endswith(b"\r\n\r\n3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n") and got.count(b"HTTP/1.1") == 1
+
+
 def test_more_than_is_read_waits(faults: FaultServer) -> None:
     """What nobody takes is left with the server, and comes all the same."""
 

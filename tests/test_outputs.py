@@ -95,7 +95,9 @@ WORKFLOWS: dict[str, tuple[str, list[Any]]] = {
         "workflow: {jobs: [{id: j, name: Draw, repeat_count: 3, output: '${output as text}'}]}\n" + ECHO,
         [("Draw", 3, [": text"])],
     ),
-    "several of nothing": ("workflow: {jobs: [{id: j, repeat_count: 2}]}\n" + ECHO, [("j", 2, [": any"])]),
+    "several of nothing": ("workflow: {jobs: [{id: j, repeat_count: 2}]}\n" + ECHO, [("j", 2, [])]),
+    "several constants": ("workflow: {jobs: [{id: j, repeat_count: 2, output: 7}]}\n" + ECHO, [("j", 2, [])]),
+    "a constant": ("workflow: {jobs: [{id: j, output: 7}]}\ncomponent: {type: echo, output: {a: '${result}'}}\n", [": any"]),
     "once is no group": ("workflow: {jobs: [{id: j, repeat_count: 1, output: '${output.a}'}]}\n" + ECHO, [": string"]),
     "as many as asked for": (
         "workflow: {jobs: [{id: j, repeat_count: '${input.n}', output: {x: '${output}'}}]}\n" + ECHO, ["x: string"],

@@ -23,7 +23,6 @@ import pytest
 import composemagic
 from composemagic import InputError, ModelError, RunError, UsageError, Workflow
 from composemagic.components import GROUP, find
-from composemagic.engine.context import Surroundings
 from composemagic.engine.events import (
     Answered,
     Delta,
@@ -36,6 +35,7 @@ from composemagic.engine.events import (
     RunStarted,
     RunStopped,
 )
+from composemagic.engine.host import Surroundings
 from composemagic.engine.loop import PrivateLoop, private_loop
 from composemagic.engine.record import Inbox, Record
 from composemagic.engine.run import Run
@@ -896,10 +896,13 @@ def test_echo(yaml: str, value: Any, deltas: list[str]) -> None:
     assert run.output == value
 
 
-def test_echo_wants_a_delay_in_seconds() -> None:
-    run = composemagic.load("component: {type: echo, text: a, delay: soon}").start({})
+@pytest.mark.parametrize(
+    ("delay", "told"), [("soon", '"soon"'), (float("inf"), "inf"), (10**400, "so large an integer")]
+)
+def test_echo_wants_a_delay_in_seconds(delay: Any, told: str) -> None:
+    run = composemagic.load("component: {type: echo, text: a, delay: '${input.d}'}").start({"d": delay})
     assert run.wait(5) and run.error is not None
-    assert run.error.sentence == "`delay` is a number of seconds, not 'soon'"
+    assert run.error.sentence == f"`delay` is a number of seconds, not {told}"
 
 
 def test_a_transport_in_place_of_the_network() -> None:
@@ -1122,8 +1125,8 @@ def test_a_mark_is_drawn_in_a_notebook_and_below_the_sentence_elsewhere() -> Non
     shown = bundle(run)
     drawn = "   3 |   output: ${result.a}\n                 ^^^^^^^^^^^"
     assert shown["text/plain"].endswith(f"the answer has `b`\n{drawn}")
-    before, _, after = shown["text/html"].partition("the answer has `b`</div>")
-    assert before and after.startswith('<pre class="compose-words"') and drawn in after
+    before, _, after = shown["text/html"].partition("the answer has `b`</summary>")
+    assert before and after.startswith('<div><pre class="compose-words"') and drawn in after
 
 
 FRAGMENTED = [("false", ["one", "two"]), ("'false'", ["one", "two"]), ("${input.no}", "onetwo"), ("true", "onetwo")]
@@ -1230,7 +1233,7 @@ def keyed(act: Act) -> Run:
         action: ClassVar[Any] = type("Noted", (Settings,), {"__annotations__": {"note": Any}, "note": None})
 
         async def run(self, action: Action, context: Context) -> AsyncGenerator[Any, None]:
-            await context.render(action.fields["note"])
+            await context.sealed(action.fields["note"])
             async for answer in act(context):
                 yield answer
 
@@ -1297,7 +1300,7 @@ def test_no_drawn_keys_tell_a_key() -> None:
     yaml = KEYED.replace("'${result}'", "'${result.x}'")
     assert yaml != KEYED
     run = keyed(says(Value({KEY: 1})))
-    assert run.output == {KEY: 1}  # what the user asked for is left as it is
+    assert run.output == {"***": 1}
 
 
 def test_an_error_is_raised_again_without_growing() -> None:
@@ -1342,7 +1345,7 @@ def test_a_reader_that_is_cancelled_leaves_the_run_to_the_others() -> None:
 
 SLOW_START = """
 import threading, time, composemagic
-from composemagic.engine.context import Surroundings
+from composemagic.engine.host import Surroundings
 from composemagic.engine.run import Run
 from composemagic.components.echo import Echo
 started = threading.Event()
@@ -1443,6 +1446,44 @@ def test_a_file_of_another_name(tmp_path: Path) -> None:
     assert composemagic.load(str(tmp_path / "chat.txt"))().text == "a"
 
 
+def test_what_is_said_between_is_heard_each_time() -> None:
+    """A note waits for company, but not for the next delta or the end: here each waits for the reader of the one before."""
+    heard = [asyncio.Event() for _ in range(3)]
+
+    async def act(context: Context) -> AsyncGenerator[Any, None]:
+        for event in heard:
+            context.note("one more")
+            await event.wait()
+        yield "end"
+
+    count = 0
+    run = scripted(act).stream()
+    for event in run:
+        if isinstance(event, Notice):
+            private_loop().loop.call_soon_threadsafe(heard[count].set)
+            count += 1
+    assert (count, run.text) == (3, "end")
+
+
 def test_a_transport_that_is_not_asynchronous() -> None:
     with pytest.raises(UsageError, match=r"`transport` is an asynchronous one, .*, not HTTPTransport"):
         composemagic.load("component: {type: echo}", transport=httpx.HTTPTransport())
+
+
+PER_CHUNK_CASTS = [
+    ("${result[].a as stream/json}", ["x", "y"], "json", '"x"\n"y"'),
+    ("${result[].a as stream/text}", "xy", "text", "xy"),
+    ("${result[].a as sse-text}", "xy", "text", "xy"),
+    ("${result[].a as text}", "xy", None, "xy"),
+    ('{x: "${result[].a as stream/text}"}', [{"x": "x"}, {"x": ""}, {"x": "y"}, {"x": None}], None, None),
+]
+
+
+@pytest.mark.parametrize(("output", "value", "encoding", "text"), PER_CHUNK_CASTS)
+def test_a_cast_to_a_stream_around_each_chunk_is_one_of_the_whole_stream(
+    output: str, value: Any, encoding: str | None, text: str | None
+) -> None:
+    chunks = Batch([{"a": "x"}, {"a": ""}, {"a": "y"}, {}])
+    run = scripted(says(chunks), f"component:\n  type: scripted\n  output: {output}\n")()
+    assert (run.output, run.encoding) == (value, encoding)
+    assert text is None or run.text == text

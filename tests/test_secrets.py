@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import re
 import traceback
+from urllib.parse import quote, quote_plus
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from composemagic.language.formats import Media
+from composemagic.language.secret import SHOWN
 from composemagic.transport.secrets import Redactor, is_secret
 
 SECRETS = [
@@ -16,7 +24,14 @@ SECRETS = [
     ("DB_PASSWORD", "abc", True),
     ("GOOGLE_CREDENTIALS", "abc", True),
     ("Client_Secret", "abc", True),
+    ("apiKey", "abc", True),
+    ("OPENAI.API.KEY", "abc", True),
     ("MONKEY", "abc", False),
+    ("MAX_TOKENS", "4096", False),
+    ("MAX_TOKENS", "sk-0123", True),
+    ("KEYS", "abc", True),
+    ("HONKEYTONK", "abc", False),
+    ("Monkeys", "abc", False),
     ("KEYBOARD", "abc", False),
     ("TOKENIZER_PATH", "abc", False),
     ("MODEL", "gpt-4o", False),
@@ -27,6 +42,27 @@ SECRETS = [
     ("X", "Bearer sk-1", True),
     ("X", "AIzaSy", True),
     ("X", "", False),
+    # 20 characters or more without order
+    ("X", "q7Zp2LmX9vTb4RcK8sWd", True),
+    ("X", "q7Zp2LmX9vTb4RcK8sW", False),
+    ("X", "Token q7Zp2LmX9vTb4RcK8sWd", True),
+    ("X", "9f86d081884c7d659a2feaa0c55ad015", True),
+    ("X", "9F86D081884C7D659A2FEAA0C55AD015", True),
+    ("X", "dGhpcyBpcyBhIHRlc3Q+/3Zp2LmX9vTb4RcK8sWd==", True),
+    ("X", "550e8400-e29b-41d4-a716-446655440000", False),
+    ("X", "aaaaaaaaaaaaaaaaaaaa1111", False),
+    ("X", "12345678901234567890", False),
+    ("X", "a1b2c3d4e5f6-g7h8i9j0", False),
+    ("X", "abcdefghijklmnopqrstuvwxyz", False),
+    # what carries no secret is free
+    ("MODEL", "meta-llama/Llama-3.3-70B-Instruct-Turbo", False),
+    ("MODEL", "claude-3-5-sonnet-20241022", False),
+    ("MODEL", "accounts/fireworks/models/llama-v3p1-405b-instruct", False),
+    ("MODEL", "Qwen2.5-0.5B-Instruct-Q4_K_M.gguf", False),
+    ("BASE_URL", "https://q7Zp2LmX9vTb4RcK8sWd.example.org/v1", False),
+    ("DATA", "/home/ada/projects/2026-course/data/table1.csv", False),
+    ("HOST", "ec2-12-34-56-78.compute-1.amazonaws.com", False),
+    ("GREETING", "What a lovely day 1234567890 it is", False),
 ]
 
 
@@ -39,7 +75,11 @@ TEXTS = [
     ("abcdefgh", "it is abcdefgh!", "it is ***!"),
     ("abcdefg", "it is abcdefg!", "it is abcdefg!"),
     ("a/b+c d?ef", "/x/a%2Fb%2Bc%20d%3Fef and a/b+c d?ef", "/x/*** and ***"),
+    ("a/b+c d?ef", "a%2fb%2bc%20d%3fef a/b%2Bc%20d%3Fef a%2Fb%2Bc+d%3Fef", "*** *** ***"),
     ('abc"defgh', '{"x": "abc\\"defgh"}', '{"x": "***"}'),
+    ("abc/defgh", '{"x": "abc\\/defgh"}', '{"x": "***"}'),
+    ("abc<&>'defgh", "abc&lt;&amp;&gt;&#x27;defgh abc&lt;&amp;&gt;'defgh", "*** ***"),
+    ("abc'defgh", repr(["abc'defgh"]), '["***"]'),
     ("Bearer abcdefgh", "abcdefgh and Bearer abcdefgh", "*** and ***"),
     ("abcdefgh\n", "abcdefgh", "***"),
     ("a.c.e.g.", "abcdefgh a.c.e.g.", "abcdefgh ***"),
@@ -50,13 +90,154 @@ TEXTS = [
 @pytest.mark.parametrize(("value", "text", "shown"), TEXTS)
 def test_texts(value: str, text: str, shown: str) -> None:
     redact = Redactor()
-    env = redact.watch({"A_KEY": value, "OTHER_KEY": "never-read"})
-    assert redact(text) == text and not redact.finds(text)
-    assert (
-        env["A_KEY"] == value and env.get("NOTHING") is None and list(env) == ["A_KEY", "OTHER_KEY"] and len(env) == 2
-    )
-    assert redact(text) == shown and redact.finds(text) is (text != shown)
+    env = redact.watch({"A_KEY": value, "OTHER_KEY": "never-read", "MODEL": "m"})
+    assert redact(text) == text and not redact.finds(text) and not redact.knows
+    assert repr(env["A_KEY"]) == ("***" if value else "''") and env["MODEL"] == "m" and env.get("NOTHING") is None
+    assert list(env) == ["A_KEY", "OTHER_KEY", "MODEL"] and len(env) == 3 and "A_KEY" in env and "B" not in env
+    assert redact(text) == shown and redact.finds(text) is (text != shown) and redact.knows is bool(value)
     assert redact("never-read") == "never-read"
+
+
+@pytest.mark.parametrize("before", ["", "u", "us", "user:", "user12:"])
+@pytest.mark.parametrize("after", ["", "x", "xy", "xyz"])
+def test_base64_wherever_the_secret_stands_in_the_text(before: str, after: str) -> None:
+    redact, key = Redactor(), "q?Zp>LmX~9vTb4RcK8sWd"
+    redact.learn("A_KEY", key)
+    data = f"{before}{key}{after}".encode()
+    for written in (base64.b64encode(data).decode(), base64.urlsafe_b64encode(data).decode()):
+        shown = redact(f"Basic {written}!")
+        assert "***" in shown
+        # at most the characters that the neighbours decide are left
+        kept = shown.removeprefix("Basic ").removesuffix("!").replace("***", "")
+        assert len(kept) <= len(base64.b64encode(before.encode())) + len(base64.b64encode(after.encode())) + 4
+
+
+def test_values_of_any_shape() -> None:
+    redact = Redactor()
+    redact.learn("A_KEY", "abcdefgh")
+    value = {"abcdefgh": ["abcdefgh", b"<abcdefgh>", 1, None, {"x": ("abcdefgh", True)}]}
+    assert redact.value(value) == {"***": ["***", b"<***>", 1, None, {"x": ("***", True)}]}
+    untouched = {"a": [1, "b"]}
+    assert redact.value(untouched) is untouched
+    assert redact.value(b"\xff\x00abcdefgh\xfe") == b"\xff\x00***\xfe"
+    picture = Media(b"abcdefgh")
+    picture.content_type = "image/png"
+    found = redact.value(picture)
+    assert found == b"***" and type(found) is Media and found.content_type == "image/png"
+
+
+QUOTED = ["abc'defgh", 'abc"defgh', "abc\\defgh", "a'b\"c\\d'efgh"]
+
+
+@pytest.mark.parametrize("key", QUOTED)
+def test_keys_with_quotes_in_values_of_any_shape(key: str) -> None:
+    redact = Redactor()
+    redact.learn("A_PASSWORD", key)
+    for text in (f'it\'s "{key}"', json.dumps({"k": key}), repr([key]), f"{key}'"):
+        assert key not in str(redact.value([{"x": text}])[0]["x"]) and "***" in redact.value([{"x": text}])[0]["x"]
+    assert (
+        repr(redact.closed({"a": [key, 1, None, key.encode()], "b": ("x", 2)}))
+        == "{'a': [***, 1, None, ***], 'b': ('x', 2)}"
+    )
+
+
+# -- in pieces -----------------------------------------------------------------------------------------------------------
+
+SPLIT = "before sk-canary-0123456789/+x after, sk-canary-01 and sk-canary-0123456789/+x"
+SHOWN_SPLIT = "before *** after, sk-canary-01 and ***"
+
+
+def pieces(redact: Redactor, texts: list[str]) -> list[str]:
+    found = redact.pieces()
+    given = [text if found.is_clear(text) else found.add(text) for text in texts]
+    return [*given, found.end()]
+
+
+def split_redactor() -> Redactor:
+    redact = Redactor()
+    redact.learn("A_KEY", "sk-canary-0123456789/+x")
+    return redact
+
+
+@pytest.mark.parametrize("size", range(1, 40))
+def test_a_secret_cut_by_a_stream(size: int) -> None:
+    texts = [SPLIT[at : at + size] for at in range(0, len(SPLIT), size)]
+    given = "".join(pieces(split_redactor(), texts))
+    # the first three characters of a key may have gone out before it could be known that one begins
+    assert re.sub(r"(?:sk?-?)(?=\*\*\*)", "", given) == SHOWN_SPLIT
+
+
+@pytest.mark.parametrize("cut", range(len(SPLIT)))
+def test_a_secret_cut_once_anywhere(cut: int) -> None:
+    given = "".join(pieces(split_redactor(), [SPLIT[:cut], "", SPLIT[cut:]]))
+    assert re.sub(r"(?:sk?-?)(?=\*\*\*)", "", given) == SHOWN_SPLIT
+
+
+def test_what_only_looks_like_the_beginning_is_let_go() -> None:
+    redact = split_redactor()
+    assert pieces(redact, ["a sk-can", "dle", " is", " sk-"]) == ["a ", "sk-candle", " is", " sk-", ""]
+    assert pieces(redact, ["a sk-cana", "ry"]) == ["a ", "", "sk-canary"]
+    assert pieces(redact, ["plain", " text"]) == ["plain", " text", ""]
+
+
+ENDS = [
+    ("x sk-canary-0", "x sk-canary-0"),  # not more than half
+    ("x sk-canary-01", "x ***"),
+    ("x sk-canary-0123456789/+", "x ***"),
+    ("x sk-canary-0123456789/+x", "x ***"),
+    ("x sk-canary-01234567 ", "x sk-canary-01234567 "),
+]
+
+
+@pytest.mark.parametrize(("text", "shown"), ENDS)
+def test_most_of_a_secret_at_the_end_of_a_stream_that_was_cut_off(text: str, shown: str) -> None:
+    for size in (1, 3, 100):
+        given = "".join(pieces(split_redactor(), [text[at : at + size] for at in range(0, len(text), size)]))
+        assert re.sub(r"(?:sk?-?)(?=\*\*\*)", "", given) == shown
+
+
+def test_the_longer_of_two_is_waited_for() -> None:
+    redact = Redactor()
+    redact.learn("A_KEY", "abcdefgh")
+    redact.learn("B_KEY", "abcdefgh-and-more")
+    assert "".join(pieces(redact, ["x abcdefgh", "-and-", "more y"])) == "x *** y"
+    assert "".join(pieces(redact, ["x abcdefgh", "-and-", "less y"])) == "x ***-and-less y"
+    assert "".join(pieces(redact, ["x abcdefgh"])) == "x ***"
+
+
+KEYS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=8, max_size=40)
+
+
+@settings(max_examples=300, deadline=None)
+@given(key=KEYS, before=st.text(max_size=12), after=st.text(max_size=12), data=st.data())
+def test_no_form_of_a_secret_gets_out(key: str, before: str, after: str, data: st.DataObject) -> None:
+    redact = Redactor()
+    redact.learn("A_KEY", key)
+    forms = [
+        key,
+        quote(key, safe=""),
+        quote(key),
+        quote_plus(key),
+        json.dumps(key)[1:-1],
+        base64.b64encode(key.encode()).decode(),
+    ]
+    form = data.draw(st.sampled_from(forms))
+    text = before + form + after
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(text)), max_size=6)))
+    texts = [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+    given_text = "".join(pieces(redact, texts))
+    bare = re.sub(r"^(?:Bearer|Basic|Token)\s+", "", key, flags=re.IGNORECASE)
+    for known in {bare, quote(bare, safe=""), json.dumps(bare)[1:-1], base64.b64encode(bare.encode()).decode()}:
+        assert len(bare) < 8 or known not in given_text or known not in text or known in SHOWN
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=st.text("sk-canry01 ", max_size=60), cuts=st.sets(st.integers(0, 60), max_size=8))
+def test_what_holds_no_secret_is_given_whole(text: str, cuts: set[int]) -> None:
+    redact = split_redactor()
+    places = sorted(cut for cut in cuts if cut <= len(text))
+    texts = [text[start:end] for start, end in zip([0, *places], [*places, len(text)], strict=True)]
+    assert "".join(pieces(redact, texts)) == text
 
 
 def test_the_longer_secret_wins() -> None:

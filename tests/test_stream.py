@@ -17,6 +17,7 @@ from composemagic.engine.stream import Stream, join, settle
 from composemagic.engine.summary import summary
 from composemagic.errors import RunError
 from composemagic.language.streams import Whole, beside, chained, settled
+from composemagic.words import speak
 
 
 async def source(batches: Iterable[list[Any]], failure: Exception | None = None) -> AsyncIterator[list[Any]]:
@@ -341,6 +342,28 @@ SUMMARIES: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("fields", "line"), SUMMARIES)
 def test_summary(fields: dict[str, Any], line: str) -> None:
     assert told(**fields) == line
+
+
+CHINESE: list[tuple[dict[str, Any], str]] = [
+    ({"timing": Timing(0.5, 2, 20)}, "✓ 完成 · 首个增量 0.50 秒 · 总计 2.00 秒 · 20 个增量"),
+    ({"usage": {"eval_count": 7}}, "✓ 完成 · 7 个词元"),
+    ({"model": "m-1"}, "✓ 完成 · 由 m-1 回答"),
+    ({"model": "m-1", "instead_of": "gpt-4o"}, "✓ 完成 · 由 m-1 回答，而不是 gpt-4o"),
+    ({"status": "stopped", "text": "a"}, "■ 已停止 · 已保留到目前为止的文本"),
+    ({"status": "truncated"}, "✗ 不完整"),
+    ({"status": "failed"}, "✗ 失败"),
+    ({"status": "running"}, "… 运行中"),
+    ({"status": "interrupted"}, "? 等待回答"),
+]
+
+
+@pytest.mark.parametrize(("fields", "line"), CHINESE)
+def test_summary_in_chinese(fields: dict[str, Any], line: str) -> None:
+    speak("zh")
+    try:
+        assert told(**fields) == line
+    finally:
+        speak(None)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import ipywidgets as widgets
 import pytest
 
 import composemagic
+from composemagic.engine.asking import meaning
 from composemagic.engine.events import Delta, JobFinished, JobStarted, Notice, Point, Waiting
 from composemagic.engine.run import Run
 from composemagic.notebook.ask import Ask
@@ -20,7 +21,6 @@ from composemagic.notebook.jobs import html_lines, overview, text_lines
 from composemagic.notebook.look import clipped
 from composemagic.notebook.media import LARGEST, kind_of, media
 from composemagic.notebook.plain import Plain
-from composemagic.notebook.questions import typed
 from composemagic.notebook.still import bundle
 from composemagic.notebook.streams import Streams
 from composemagic.notebook.tree import tree, value_text
@@ -575,6 +575,7 @@ def test_what_an_editor_holds_and_what_it_answers(case: str) -> None:
 def test_a_secret_is_neither_shown_nor_edited() -> None:
     secret = "sk-test-0123456789abcdef"
     yaml = echoing({"key": "${env.OPENAI_API_KEY}"}, interrupt={"after": {"metadata": ["${env.OPENAI_API_KEY}"]}})
+    undo = composemagic.allow("OPENAI_API_KEY", "echo")
     run = composemagic.load(yaml, env={"OPENAI_API_KEY": secret}).stream()
     until(lambda: run.status == "interrupted", "the question")
     ask = Ask(run)
@@ -585,6 +586,8 @@ def test_a_secret_is_neither_shown_nor_edited() -> None:
     run.answer({run.points[0].id: secret})
     run.wait(SECONDS)
     assert secret not in "".join(bundle(run).values())
+    assert secret not in repr(run.events) + repr(run.jobs["job-1"].output) + repr(run.output) + repr(run.points)
+    undo()
     ask.close()
 
 
@@ -601,7 +604,7 @@ def test_hostile_questions_are_shown_as_they_are() -> None:
     ("line", "meant"), [("", None), ("  ", None), ("yes", "yes"), ("1", 1), ('{"a": 1}', {"a": 1})]
 )
 def test_a_typed_line(line: str, meant: Any) -> None:
-    assert typed(line) == meant
+    assert meaning(line) == meant
 
 
 # -- plain text

@@ -6,15 +6,19 @@ import json
 import signal
 import sys
 from collections.abc import Sequence
+from getpass import getpass
 from typing import TYPE_CHECKING, Any
 
 from composemagic.cli.terminal import tell
+from composemagic.engine.asking import choices, meaning, question, wanted
+from composemagic.language.secret import is_secret
 from composemagic.words import say
+from composemagic.workflow.environment import typed
 
 if TYPE_CHECKING:
     from composemagic.engine.events import Point
 
-__all__ = ["answers", "somebody_is_there"]
+__all__ = ["answers", "keys", "somebody_is_there"]
 
 _LONGEST = 400  # characters of a value that is shown
 
@@ -22,6 +26,20 @@ _LONGEST = 400  # characters of a value that is shown
 def somebody_is_there() -> bool:
     """Whether a person sees the questions and can type the answers."""
     return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def keys(unset: Sequence[str]) -> None:
+    """Ask for the secrets among variables that are not set, unseen, after a sentence that says why. Enter leaves one out."""
+    secrets = [name for name in unset if is_secret(name, "")]
+    if secrets:
+        tell(wanted(secrets))
+    for name in secrets:
+        try:
+            value = getpass(say("{name} (not shown; Enter to leave it out): ", name=name))
+        except EOFError:
+            return
+        if value:
+            typed(name, value)
 
 
 def answers(points: Sequence[Point]) -> dict[str, Any] | None:
@@ -40,35 +58,11 @@ def answers(points: Sequence[Point]) -> dict[str, Any] | None:
 
 
 def _answer(point: Point) -> Any:
-    tell(_question(point))
+    tell(f"? {question(point)}")
     if point.value is not None:
         tell(f"  {_short(point.value)}")
-    tell(_hint(point))
-    line = input().strip()
-    if not line:
-        return None
-    try:
-        return json.loads(line)
-    except ValueError:
-        return line
-
-
-def _question(point: Point) -> str:
-    if point.message:
-        return say("? {job}: {message}", job=point.job_id, message=point.message)
-    if point.phase == "after":
-        return say("? {job} is done", job=point.job_id)
-    return say("? {job} is about to run", job=point.job_id)
-
-
-def _hint(point: Point) -> str:
-    match point.phase:
-        case "before":
-            return say("  Enter goes on; text or JSON takes the place of its input; Ctrl-C stops the run")
-        case "after":
-            return say("  Enter goes on; text or JSON takes the place of its output; Ctrl-C stops the run")
-        case _:
-            return say("  Enter goes on without an answer; Ctrl-C stops the run")
+    tell(f"  {choices(point)}")
+    return meaning(input().strip())
 
 
 def _short(value: Any) -> str:

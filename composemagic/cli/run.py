@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from composemagic.allowance import allow, parsed
 from composemagic.cli import asking, inputs
 from composemagic.cli.options import YAML, Commands, add_file_options, files
 from composemagic.cli.terminal import FAILED, INTERRUPTED, Screen, interrupt_calls, ready_model, tell
@@ -45,6 +46,8 @@ def add(commands: Commands) -> None:
     option("--session-id", metavar="ID", help=text)
     text = say("go on by itself where a job asks a person")
     option("--auto-resume", action="store_true", help=text)
+    text = say("allow what no YAML may by itself: shell, hook, http-server, mcp-client; NAME=https://HOST lets a secret go there")
+    option("--allow", action="append", default=[], metavar="WHAT", help=text)
     add_file_options(command)
 
 
@@ -64,6 +67,8 @@ def _run(options: argparse.Namespace) -> int:
     if not options.file and Path(options.workflow or "").suffix in YAML:
         raise UsageError(say("WORKFLOW is a workflow's id; for a file write `-f {file}`", file=options.workflow))
     env = dict(pair(item, "-e") for item in options.env)
+    for words, place in map(parsed, options.allow):
+        allow(*words, place=place)
     workflow = load(files(options.file), options.workflow, env=env, env_files=options.env_file)
     value = inputs.read(options.input, workflow.inputs)
     context = {"session_id": options.session_id, "metadata": inputs.metadata(options.metadata)}
@@ -72,6 +77,8 @@ def _run(options: argparse.Namespace) -> int:
     _refuse_unwritable(options.output)
     if options.local:
         ready_model()
+    elif asking.somebody_is_there():
+        asking.keys(workflow.unset_variables())
     start = partial(workflow.start, value, local=options.local, auto_resume=options.auto_resume, **context)
     return show(start, options.output)
 
@@ -96,7 +103,8 @@ def show(start: Callable[..., Run], output: Path | None = None) -> int:
     from composemagic.engine.summary import summary
 
     screen = Screen()
-    run = start(attended=asking.somebody_is_there())
+    is_there = asking.somebody_is_there()
+    run = start(attended=is_there, consents=is_there)
     try:
         with interrupt_calls(run.cancel):
             _print(run, screen)

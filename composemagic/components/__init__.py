@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from composemagic.errors import UsageError
-from composemagic.words import say
+from composemagic.words import listing, say
 
 if TYPE_CHECKING:
     from composemagic.workflow.component import Component
@@ -104,6 +104,6 @@ def _check(component: type[Component]) -> None:
             say(
                 "the component class {name} lacks {parts}; derive it from Component",
                 name=name,
-                parts=", ".join(missing),
+                parts=listing(missing),
             )
         )

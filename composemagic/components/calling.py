@@ -11,11 +11,11 @@ from pathlib import Path
 from types import CodeType, TracebackType
 from typing import Any, TypeVar
 
-from composemagic.components import adopted
+from composemagic.components.adopted import Called, way
 from composemagic.components.signature import bind, description, json_schema
-from composemagic.components.threads import DaemonThread
 from composemagic.components.tool import Tool
 from composemagic.errors import Mark, RunError, Source
+from composemagic.threads import DaemonThread
 from composemagic.words import say
 from composemagic.workflow.component import Value
 
@@ -123,9 +123,9 @@ class Function:
         return RunError("function", sentence, mark=_mark(code, line, instruction, place))
 
 
-def as_function(function: Callable[..., Any], name: str = "") -> Function:
+def as_function(function: Callable[..., Any], name: str = "") -> Called:
     """A user's function, called in the way of this process: in a notebook, on the kernel's loop."""
-    return (adopted.way() or Function)(function, name)
+    return (way() or Function)(function, name)
 
 
 def is_asynchronous(function: Callable[..., Any]) -> bool:

@@ -29,7 +29,7 @@ from composemagic.components.calling import as_function
 from composemagic.components.given import Given, holds_template
 from composemagic.components.signature import Parameter, parameters
 from composemagic.errors import UsageError
-from composemagic.words import say
+from composemagic.words import listing, say
 from composemagic.workflow import schema
 from composemagic.workflow.component import Action, Component, Context, Settings
 
@@ -132,7 +132,7 @@ def _misfit(one: Parameter, value: Any) -> str | None:
     if value is None or holds_template(value):
         return None
     if (options := one.schema.get("enum")) is not None:
-        return None if value in options else say("one of {options}", options=", ".join(map(str, options)))
+        return None if value in options else say("one of {options}", options=listing(options))
     kind = one.schema.get("type")
     words, fits = _KINDS.get(str(kind), (None, None))
     return None if fits is None or fits(value) or words is None else words()

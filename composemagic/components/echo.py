@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import Any, ClassVar
@@ -13,6 +14,7 @@ from typing import Any, ClassVar
 from composemagic.errors import RunError
 from composemagic.language.casts import to_text
 from composemagic.language.template import Spell, compile_template
+from composemagic.language.values import shown
 from composemagic.words import say
 from composemagic.workflow.component import Action, Context, Settings, SettingsModel, Value
 
@@ -64,6 +66,9 @@ class Echo:
 
 def _seconds(value: Any) -> float:
     try:
-        return max(0.0, float(value or 0))
-    except (TypeError, ValueError):
-        raise RunError("input", say("`delay` is a number of seconds, not {value}", value=repr(value))) from None
+        found = float(value or 0)
+        if math.isfinite(found):
+            return max(0.0, found)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise RunError("input", say("`delay` is a number of seconds, not {value}", value=shown(value)))

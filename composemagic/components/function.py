@@ -63,12 +63,11 @@ class FunctionComponent(Component):
     @classmethod
     def faults(cls, settings: Mapping[str, Any], action: Mapping[str, Any]) -> Iterable[tuple[Any, ...]]:
         name = action.get("function", settings.get("function"))
-        about = "function" if "function" in action else None
         if name is None:
             yield say("a function component needs `function`, the name of a Python function"), None
         elif isinstance(name, str) and not name.isidentifier():
             # what a request or a model says must not choose among all that the notebook has
-            yield say('`function` is the name of a Python function, not "{name}"', name=name), about
+            yield say('`function` is the name of a Python function, not "{name}"', name=name), "function"
 
     async def run(self, action: Action, context: Context) -> AsyncGenerator[Any, None]:
         """Call the function and yield its value, or its chunks. Raises RunError."""

@@ -55,16 +55,7 @@ def _whole(template: Template | None) -> Template | None:
     """A template that gives what its streams collect in place of the streams."""
     if template is None or template.constant:
         return template
-    return Template(lambda scope: _settled(template.render(scope)), template.holes)
-
-
-def _settled(value: Any) -> Any:
-    value = settled(value)
-    if isinstance(value, dict):
-        return {key: _settled(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_settled(inner) for inner in value]
-    return value
+    return Template(lambda scope: settled(template.render(scope)), template.holes)
 
 
 def misfits(data: Mapping[str, Any], checks: Mapping[str, Check]) -> Iterator[tuple[str, str]]:

@@ -50,6 +50,7 @@ from composemagic.components.busy import when_free
 from composemagic.components.given import Given, misfits, seconds
 from composemagic.errors import RunError, suggest
 from composemagic.language.casts import CastError, to_text
+from composemagic.text import clean
 from composemagic.words import say
 from composemagic.workflow.component import Action, Component, Context, Settings, SettingsModel, Value
 from composemagic.workflow.schema import kind
@@ -165,7 +166,7 @@ class SqliteStore:
 
 def _written(value: Any) -> str:
     try:
-        return json.dumps(value, ensure_ascii=False)
+        return json.dumps(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise RunError("input", say("`value` cannot be written into a file: {why}", why=error)) from None
 
@@ -279,7 +280,7 @@ def _key(value: Any) -> str:
     if value is None or isinstance(value, dict | list):
         raise RunError("input", say("`key` is a text or a list of texts, this is {kind}", kind=kind(value)))
     try:
-        return to_text(value)
+        return clean(to_text(value))  # a file can hold no half of a character
     except CastError as error:
         raise RunError("input", say("`{key}`: {why}", key="key", why=error)) from None
 

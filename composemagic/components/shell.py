@@ -128,15 +128,21 @@ class Way:
 async def _way(given: Given, context: Context) -> Way:
     base, place = await given.get("base_dir", default="."), await given.get("working_dir", default=".")
     folder = context.file(str(Path(str(base), str(place))))
-    if not folder.is_dir():
+    if not _is_folder(folder):
         raise RunError("input", say("there is no folder `{folder}` to run the command in", folder=folder))
     own = await given.merged("env")
-    env = {**os.environ, **{name: _word(value, "env") for name, value in own.items() if value is not None}}
-    for name in [name for name, value in own.items() if value is None]:
-        env.pop(name, None)
+    words = {_word(name, "env"): None if value is None else _word(value, "env") for name, value in own.items()}
+    env = {name: value for name, value in {**os.environ, **words}.items() if value is not None}
     stdin = await given.get("stdin")
     content = stdin if isinstance(stdin, bytes | None) else to_text(stdin).encode(errors="replace")
     return Way(folder, env, content, await given.get("timeout", seconds))
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name too long for any file
+        return False
 
 
 _SHELL = re.compile(r"[|&;<>$`*]")  # what only a shell understands

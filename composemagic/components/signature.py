@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from composemagic.errors import RunError, suggest
-from composemagic.words import say
+from composemagic.words import listing, say
 
 __all__ = ["Parameter", "bind", "description", "json_schema", "parameters"]
 
@@ -114,14 +114,14 @@ def _check(signature: inspect.Signature, name: str, given: Mapping[str, Any]) ->
         near = suggest(str(unknown[0]), [key for key in known if key not in given]) or _takes(known)
         raise RunError("input", say("`{name}` takes no `{key}`{near}", name=name, key=unknown[0], near=near))
     if missing:
-        names = ", ".join(f"`{key}`" for key in missing)
+        names = listing(f"`{key}`" for key in missing)
         raise RunError("input", say("`{name}` needs {names}", name=name, names=names))
 
 
 def _takes(known: Sequence[str]) -> str:
     if not known:
         return say("; it takes no arguments")
-    return say("; it takes {names}", names=", ".join(f"`{key}`" for key in known))
+    return say("; it takes {names}", names=listing(f"`{key}`" for key in known))
 
 
 def _signature(function: Callable[..., Any]) -> inspect.Signature:

@@ -38,11 +38,11 @@ from composemagic.workflow.component import (
     Value,
     WorkflowId,
 )
+from composemagic.workflow.items import DEFAULT
 
 __all__ = ["WorkflowComponent"]
 
 _INPUT = compile_template("${input}")
-_DEFAULT = "__default__"
 
 
 class WorkflowAction(Settings):
@@ -62,7 +62,7 @@ class WorkflowComponent(Component):
 
     async def run(self, action: Action, context: Context) -> AsyncGenerator[Any, None]:
         """Run it and yield its output: one Value, or the chunks of its stream. Raises RunError."""
-        name = await context.render(action.fields.get("workflow")) or _DEFAULT
+        name = await context.render(action.fields.get("workflow")) or DEFAULT
         given = await context.sealed(action.fields.get("input", _INPUT))
         output = await context.run_workflow(str(name), given)
         if not isinstance(output, Chunks):

@@ -5,23 +5,35 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from composemagic.engine.context import ActionContext
+from composemagic.engine.failure import unless_stopped
+from composemagic.engine.step import Step
 from composemagic.engine.unmatched import no_text, nothing_in_chunks, nothing_in_value, shown_raw, value_of_stream
 from composemagic.errors import RunError
 from composemagic.language.casts import CastError, convert
+from composemagic.language.dialects import modern_cast
 from composemagic.language.expression import Cast
-from composemagic.language.streams import Wanted
+from composemagic.language.streams import Chunks, Wanted, settled
+from composemagic.language.template import Template
 from composemagic.words import say
 from composemagic.workflow.component import Action, Batch, Value
 
-if TYPE_CHECKING:
-    from composemagic.engine.context import ActionContext
-
-__all__ = ["answer"]
+__all__ = ["act"]
 
 
-async def answer(action: Action, context: ActionContext) -> Any:
+async def act(step: Step, action: Action, given: Any) -> Any:
+    """Run an action for a job and give its answer: a value, or a Stream. Raises RunError."""
+    context = ActionContext(step, action, given, act)
+    try:
+        return await _answer(action, context)
+    except BaseException as error:
+        failure = unless_stopped(error, context.wrapped)
+    raise failure
+
+
+async def _answer(action: Action, context: ActionContext) -> Any:
     """What an action gives after its `output`: a value, or a Stream.
 
     Raises RunError from the component; a stream raises it while it is read.
@@ -43,7 +55,9 @@ async def answer(action: Action, context: ActionContext) -> Any:
         raise RunError("output", flaw.sentence, mark=context.place(flaw))
     if output is not None and action.per_chunk:
         chunks = _map_chunks(first, answers, action, context, keeps_null=not fragmented)
-        return context.stream(chunks, fragmented=fragmented, behind=answers)
+        stream = context.stream(chunks, fragmented=fragmented, behind=answers)
+        stream.encoding = await _encoding(action, context, chunk)
+        return stream
     chunks = _from(first, answers, keeps_null=not fragmented)
     stream = context.stream(chunks, fragmented=fragmented, behind=answers)
     if output is not None:
@@ -51,6 +65,24 @@ async def answer(action: Action, context: ActionContext) -> Any:
     if context.is_shown_raw and (sentence := shown_raw(sources[0], chunk)):
         context.note(sentence)
     return stream
+
+
+async def _encoding(action: Action, context: ActionContext, chunk: Any) -> str | None:
+    """What `as stream/...` around what is read of each chunk makes of the whole stream."""
+    assert action.output is not None
+    if not _casts_to_stream(action.output):
+        return None
+    of_one = await context.fill(action.output, context.scope(_of_chunk(action, chunk)))
+    return of_one.encoding if isinstance(of_one, Chunks) else None
+
+
+def _casts_to_stream(output: Template) -> bool:
+    casts = (hole.reference.cast for hole in output.holes)
+    return any(cast is not None and modern_cast(cast)[0].type == "stream" for cast in casts)
+
+
+def _of_chunk(action: Action, chunk: Any) -> dict[str, Any]:
+    return {f"{source}[]": chunk for source in action.component.sources}
 
 
 async def _fragmented(action: Action, context: ActionContext) -> bool:
@@ -108,7 +140,7 @@ async def _map_value(action: Action, context: ActionContext, answer: Value) -> A
     if flaw := no_text(output, sources, value):
         raise RunError("output", flaw.sentence, mark=context.place(flaw))
     scope = dict.fromkeys(sources, value) | {f"{source}[]": value for source in sources} | {**answer.sources}
-    if flaw := nothing_in_value(output, scope, sources, say("the answer")):
+    if flaw := nothing_in_value(output, scope, sources, lambda: say("the answer")):
         context.note(flaw.sentence, context.place(flaw))
     return await context.fill(output, scope)
 
@@ -126,6 +158,7 @@ async def _map_chunks(
     render, sources = action.output.render, action.component.sources
     scope = context.scope({})
     key, *others = [f"{source}[]" for source in sources]
+    is_stream_each = _casts_to_stream(action.output)
     seen: Any = None
     matched = False
     batch = first
@@ -140,6 +173,8 @@ async def _map_chunks(
                     value = render(scope)
                 except Wanted:
                     value = await context.fill(action.output, scope)
+                if is_stream_each:
+                    value = settled(value) or None  # such a stream has no empty pieces
                 if value is not None:
                     matched = True
                     found.append(value)

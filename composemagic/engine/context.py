@@ -3,88 +3,39 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import Any, cast
 
-from composemagic.allowance import is_allowed, refusal
-from composemagic.engine.events import Answered, Event, Notice, Waiting
+from composemagic.allowance import is_granted
+from composemagic.engine.consent import not_given, opened_for
+from composemagic.engine.events import Answered, Notice, Waiting
 from composemagic.engine.failure import as_run_error
 from composemagic.engine.fill import fill
-from composemagic.engine.interrupts import Interrupts
-from composemagic.engine.loop import PrivateLoop, call_on, on_daemon
+from composemagic.engine.host import demand, file_under
+from composemagic.engine.step import Step
 from composemagic.engine.stream import Stream, settle
 from composemagic.errors import Mark, RunError, suggest
 from composemagic.language.formats import LOADED
+from composemagic.language.secret import names_in
 from composemagic.language.template import Flaw, Template
-from composemagic.transport.secrets import Redactor
+from composemagic.threads import call_on, on_daemon
+from composemagic.transport.secrets import opened
 from composemagic.words import say
 from composemagic.workflow.component import Action, Call, Described, LocalAddress
-from composemagic.workflow.load import Plan
 
-if TYPE_CHECKING:
-    from composemagic.engine.step import Step
+__all__ = ["ActionContext"]
 
-__all__ = ["ActionContext", "Host", "Surroundings", "demand", "file_under"]
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a run needs from outside its document.
-
-    `env`: the variables `${env.X}` may name. `transport`: an httpx transport in place of the network. `local`: a function
-    that starts the embedded model where it is not running and gives its address; OpenAI-style requests then go there.
-    `allowed`: the dangerous things that Python has allowed this workflow, beside those it has allowed all of them.
-    `folder`: where the document's files are. `functions`: those of the user, by name, before those of the notebook.
-    """
-
-    env: Mapping[str, str] = field(default_factory=dict)
-    transport: Any = None
-    local: Callable[[Callable[[str], None]], LocalAddress] | None = None
-    allowed: frozenset[str] = frozenset()
-    folder: Path | None = None
-    functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
-
-
-class Host(Protocol):
-    """What those who act need of the run they act in."""
-
-    id: str
-    plan: Plan
-    surroundings: Surroundings
-    loop: PrivateLoop
-    redact: Redactor
-    interrupts: Interrupts
-    attended: bool
-    auto_resume: bool
-    model: str | None
-    is_local: bool
-    instead_of: str | None
-    usage: Mapping[str, Any] | None
-
-    def say(self, event: Event) -> None:
-        """Tell the readers."""
-
-    def elapsed(self) -> float:
-        """Seconds since the run started."""
-
-    def opened(self, thing: Any) -> None:
-        """Close this when the run ends, however it ends: a connection must not wait for the garbage collector."""
-
-    def closed(self, thing: Any) -> None:
-        """This has been closed."""
-
-    async def load(self, form: str, address: str) -> bytes:
-        """The bytes of a file or of an address. Raises RunError."""
+Act = Callable[[Step, Action, Any], Awaitable[Any]]
 
 
 class ActionContext:
     """One action's view of its run. `given` is its input; what it opens is closed with the run."""
 
-    def __init__(self, step: Step, action: Action, given: Any) -> None:
+    def __init__(self, step: Step, action: Action, given: Any, act: Act) -> None:
         frame = step.frame
         self._step = step
+        self._act = act
         self._host = host = frame.host
         self._action = action
         self.run_id = host.id
@@ -107,7 +58,28 @@ class ActionContext:
             return None
         if template.constant:
             return template.render({})
+        found = await settle(await self.fill(template, more or {}))
+        return self._plain(found) if self._host.redact.knows else found
+
+    async def sealed(self, template: Template | None, more: Mapping[str, Any] | None = None) -> Any:
+        """The same with secrets in it, closed."""
+        if template is None or template.constant:
+            return None if template is None else template.render({})
         return await settle(await self.fill(template, more or {}))
+
+    async def open(self, url: Any, headers: Mapping[str, Any], body: Any = None) -> tuple[str, dict[str, Any], Any]:
+        """The parts of a request with the texts of their secrets. Raises RunError for one that may not go there."""
+        return await opened_for(self._step, self._action.path, url, headers, body)
+
+    def _plain(self, value: Any) -> Any:
+        """A value for a component that does not say where it goes: a secret needs Python's word for that."""
+        names = names_in(value)
+        kind = self._action.component.type
+        for name in names:
+            if not is_granted(name, kind, "header"):
+                mark = self._host.plan.place(Flaw("", self._action.path))
+                raise RunError("not_allowed", not_given(name, kind), mark=mark)
+        return opened(value) if names else value
 
     async def fill(self, template: Template, more: Mapping[str, Any]) -> Any:
         """Fill a template; a stream that nothing wants as a value stays one."""
@@ -117,7 +89,7 @@ class ActionContext:
     async def call(self, call: Call, more: Mapping[str, Any]) -> Any:
         """Run another component's action and give what its output gives. Raises RunError."""
         given = self._scope["input"] if call.input is None else await self.fill(call.input, more)
-        answer = await self._step.act(call.action, given)
+        answer = await self._act(self._step, call.action, given)
         return answer if call.output is None else await self.fill(call.output, {"output": answer})
 
     def workflow(self, name: str) -> Described:
@@ -211,7 +183,8 @@ class ActionContext:
     def used(self, usage: Mapping[str, Any]) -> None:
         """Keep the provider's token counts; those of several answers are added."""
         before = self._host.usage
-        self._host.usage = dict(usage) if before is None else _sum(before, usage)
+        usage = self._host.redact.value(dict(usage))
+        self._host.usage = usage if before is None else _sum(before, usage)
 
     # -- what it is lent ---------------------------------------------------------------------------------------------------
     def shared(self, key: object, make: Callable[[], Any]) -> Any:
@@ -237,31 +210,6 @@ class ActionContext:
     def wrapped(self, error: BaseException) -> RunError:
         """A failure of the action, as a RunError."""
         return as_run_error(error, self._step.top, self.place, self._action.component.type)
-
-
-def demand(host: Host, what: str, path: tuple[str | int, ...]) -> None:
-    """Raise RunError unless Python has allowed what the document asks for at this path."""
-    if what not in host.surroundings.allowed and not is_allowed(what):
-        raise RunError("not_allowed", refusal(what), mark=host.plan.place(Flaw("", path)))
-
-
-def file_under(folder: Path | None, path: str) -> Path:
-    """A path below a folder (the working directory where there is none), links resolved. Raises RunError."""
-    root = (folder or Path.cwd()).resolve()
-    try:
-        found = (root / path).resolve()
-    except (OSError, ValueError, RuntimeError) as error:
-        raise RunError("file", say("`{path}` cannot be read: {reason}", path=path, reason=str(error))) from None
-    if not found.is_relative_to(root):
-        raise RunError(
-            "file",
-            say(
-                "the file `{path}` lies outside of the document's folder `{folder}`, where a document may not read or write",
-                path=path,
-                folder=root,
-            ),
-        )
-    return found
 
 
 def _sum(before: Mapping[str, Any], usage: Mapping[str, Any]) -> dict[str, Any]:

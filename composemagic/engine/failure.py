@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from composemagic.errors import Mark, RunError
@@ -10,7 +11,7 @@ from composemagic.language.findings import MissingVariable, RenderError
 from composemagic.language.template import Flaw
 from composemagic.words import say
 
-__all__ = ["as_run_error"]
+__all__ = ["as_run_error", "unless_stopped"]
 
 Place = Callable[[Flaw], Mark]
 
@@ -27,6 +28,10 @@ def as_run_error(error: BaseException, job: str, place: Place, kind: str = "") -
             return _caused(RunError("input", error.sentence, job=job, mark=_mark(error, place)), error)
         case CastError():
             return _caused(RunError("input", str(error), job=job), error)
+        case RecursionError() if not kind:
+            return _caused(
+                RunError("input", say("a value of the job `{job}` is nested too deep", job=job), job=job), error
+            )
     words = f"{type(error).__name__}: {error}".removesuffix(": ")
     if not kind:
         return _caused(
@@ -34,6 +39,16 @@ def as_run_error(error: BaseException, job: str, place: Place, kind: str = "") -
         )
     sentence = say("the component `{type}` broke: {reason}", type=kind, reason=words)
     return _caused(RunError("internal", sentence, job=job), error)
+
+
+def unless_stopped(error: BaseException, wrap: Callable[[BaseException], RunError]) -> RunError:
+    """The failure as a RunError. Raises what it is where the task itself is being stopped."""
+    task = asyncio.current_task()
+    if isinstance(error, GeneratorExit) or (
+        isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling()
+    ):
+        raise error
+    return wrap(error)
 
 
 def _caused(found: RunError, error: BaseException) -> RunError:

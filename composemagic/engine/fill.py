@@ -55,8 +55,15 @@ async def together(*works: Awaitable[T]) -> list[T]:
 
 
 async def stop(tasks: Sequence[asyncio.Future[Any]]) -> None:
-    """Cancel what still runs and wait until it has ended; how it ended does not matter."""
+    """Cancel what still runs and wait until it has ended; how it ended does not matter.
+
+    Each is cancelled once, also where who waits here is cancelled meanwhile: it must be able to clear up.
+    """
     for task in tasks:
-        task.cancel()
+        if not (isinstance(task, asyncio.Task) and task.cancelling()):
+            task.cancel()
     if tasks:
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.wait(tasks)
+        for task in tasks:
+            if not task.cancelled():
+                task.exception()  # seen: asyncio would complain of one that nobody asked for

@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from composemagic.engine.loop import on_daemon
 from composemagic.errors import RunError
+from composemagic.threads import on_daemon
 from composemagic.words import say
 from composemagic.workflow.job import Hook
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from composemagic.engine.events import Point
 from composemagic.errors import RunError, UsageError, suggest
+from composemagic.language.values import shown
 from composemagic.words import say
 
 __all__ = ["Interrupts", "by_point", "nobody"]
@@ -121,7 +122,7 @@ def by_point(answers: Any, points: tuple[Point, ...]) -> dict[str, Any]:
         if len(points) == 1:
             return {points[0].id: answers}
         raise UsageError(
-            say("answers are a mapping of points to what they are answered, not {value}", value=repr(answers))
+            say("answers are a mapping of points to what they are answered, not {value}", value=shown(answers))
         )
     if "job_id" in answers and answers.keys() <= {"job_id", "run_id", "answer"}:
         return _of_job(str(answers["job_id"]), answers.get("run_id"), answers.get("answer"), points)

@@ -13,9 +13,9 @@ import os
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
-__all__ = ["PrivateLoop", "call_on", "on_daemon", "pause", "private_loop", "while_waiting"]
+__all__ = ["PrivateLoop", "pause", "private_loop", "while_waiting"]
 
 T = TypeVar("T")
 
@@ -77,15 +77,6 @@ class PrivateLoop:
         await self.loop.shutdown_asyncgens()
 
 
-def call_on(loop: asyncio.AbstractEventLoop, call: Callable[..., Any], *arguments: Any) -> None:
-    """Call on another loop's thread; a loop that is closed by now has no one left to tell."""
-    try:
-        loop.call_soon_threadsafe(call, *arguments)
-    except RuntimeError:
-        if not loop.is_closed():
-            raise
-
-
 _between: Callable[[], None] | None = None
 
 
@@ -102,35 +93,6 @@ def pause() -> None:
     """To be called between two short waits."""
     if _between is not None:
         _between()
-
-
-async def on_daemon(call: Callable[[], T]) -> T:
-    """Call on a thread that a process which ends does not wait for, unlike those of `asyncio.to_thread`."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if future.done():  # cancelled: nobody waits any more
-            return
-        if isinstance(error, StopIteration):  # no future takes it
-            taken = RuntimeError("StopIteration")
-            taken.__cause__ = error
-            future.set_exception(taken)
-        elif error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(cast("T", result))
-
-    def work() -> None:
-        try:
-            result = call()
-        except BaseException as error:
-            call_on(loop, settle, None, error)
-        else:
-            call_on(loop, settle, result, None)
-
-    threading.Thread(target=work, name="composemagic-apart", daemon=True).start()
-    return await future
 
 
 _lock = threading.Lock()

@@ -13,6 +13,8 @@ from composemagic.engine.events import Delta
 from composemagic.engine.fill import together
 from composemagic.engine.record import Record
 from composemagic.engine.stream import LIMIT, Stream, join, size, streams_in, too_large
+from composemagic.errors import RunError
+from composemagic.language.secret import closed, names_in
 from composemagic.language.streams import Chunks
 from composemagic.text import clean
 from composemagic.transport.secrets import Redactor
@@ -88,24 +90,31 @@ class Output:
             await self._stream(answer, (), job)
             return
         answer = _with_values(answer)
+        self.refuse_secrets(answer)
         streams = dict(streams_in(answer))
-        self._value = _whole_characters(answer)
+        self._value = self.redact.value(_whole_characters(answer))
         if streams:
             self.record.apart = {path for path, stream in streams.items() if not stream.fragmented}
             await together(*(self._stream(stream, path, job) for path, stream in streams.items()))
         elif isinstance(self._value, str) and self._value:
-            self._value = self.redact(self._value)
-            _Pipe(self, (), job).say([self._value])
+            _Pipe(self, (), job, is_whole=True).say([self._value])
 
     async def _stream(self, stream: Chunks, path: Path, job: str) -> None:
         self._fragmented[path] = stream.fragmented
         pipe = _Pipe(self, path, getattr(stream, "origin", "") or job)
-        async for batch in stream.batches():
-            if pipe.say(batch):
-                # the user waits for this one: the loop rests, so that the reader's thread gets the interpreter
-                self._flush()
-                await asyncio.sleep(_REST_SECONDS)
-        pipe.end()
+        try:
+            async for batch in stream.batches():
+                if pipe.say(batch):
+                    # the user waits for this one: the loop rests, so that the reader's thread gets the interpreter
+                    self._flush()
+                    await asyncio.sleep(_REST_SECONDS)
+        finally:
+            pipe.end()  # also of a stream that breaks: the text so far is kept
+
+    def refuse_secrets(self, value: Any) -> None:
+        """Raise RunError where a value that would be shown holds a secret."""
+        if self.redact.knows and (names := names_in(value)):
+            raise RunError("secret", closed(names))
 
     def deliver(self, values: list[Any], job: str, path: Path) -> bool:
         """Hand on deltas; whether they are the first to hold more than ""."""
@@ -120,11 +129,13 @@ class Output:
 class _Pipe:
     """One stream's chunks on their way: secrets are taken out, characters in two halves joined."""
 
-    def __init__(self, output: Output, path: Path, job: str) -> None:
+    def __init__(self, output: Output, path: Path, job: str, *, is_whole: bool = False) -> None:
         self.output = output
         self.path = path
         self.job = job
         self.half = ""
+        joins = output.record.joins and path not in output.record.apart and not is_whole
+        self.pieces = output.redact.pieces() if joins else None
 
     def say(self, batch: list[Any], *, is_end: bool = False) -> bool:
         output = self.output
@@ -132,23 +143,41 @@ class _Pipe:
             text = "".join(batch)
         except TypeError:
             output.length += size(batch)
+            batch = self._opaque(batch)
         else:
             output.length += len(text)
-            if output.redact.finds(text):
+            if output.redact.knows:
                 batch = self._redacted(batch, text)
             if self.half or not text.isascii():
                 batch = self._with_whole_characters(batch, is_end=is_end)
         return output.deliver(batch, self.job, self.path)
 
     def end(self) -> None:
-        if self.half:
+        held = "" if self.pieces is None else self.pieces.end()
+        if held:
+            batch = self._with_whole_characters([held], is_end=True)
+            self.output.deliver(batch, self.job, self.path)
+        elif self.half:
             self.say([""], is_end=True)
 
     def _redacted(self, batch: list[str], text: str) -> list[str]:
-        """A batch of texts that holds a secret; joined, since the secret may be cut, where the pieces are of one text."""
-        record, redact = self.output.record, self.output.redact
-        is_one = record.joins and self.path not in record.apart
-        return [redact(text)] if is_one else [redact(piece) for piece in batch]
+        """A batch of texts without secrets; joined, since these may be cut, where the pieces are of one text."""
+        if self.pieces is None:
+            redact = self.output.redact
+            return [redact(piece) for piece in batch] if redact.finds(text) else batch
+        if self.pieces.is_clear(text):
+            return batch
+        found = self.pieces.add(text)
+        return [found] if found else []
+
+    def _opaque(self, batch: list[Any]) -> list[Any]:
+        """A batch of chunks that are not all texts, without secrets."""
+        redact = self.output.redact
+        if not redact.knows:
+            return batch
+        self.output.refuse_secrets(batch)
+        before = [] if self.pieces is None else [self.pieces.end()]
+        return [*filter(None, before), *redact.value(batch)]
 
     def _with_whole_characters(self, batch: list[str], *, is_end: bool) -> list[str]:
         """Join halves of surrogate pairs that stand in two chunks: JSON may write a character as two escapes."""

@@ -10,9 +10,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Self
 
 from composemagic.engine.events import Event
-from composemagic.engine.loop import PrivateLoop, call_on, pause
+from composemagic.engine.loop import PrivateLoop, pause
 from composemagic.engine.record import Inbox, Reader, Record, is_last
 from composemagic.errors import RunError
+from composemagic.threads import call_on
 from composemagic.words import say
 
 __all__ = ["Readable"]

@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from composemagic.engine.context import Surroundings, file_under
 from composemagic.engine.events import (
     Event,
     Interrupted,
@@ -29,16 +28,18 @@ from composemagic.engine.events import (
     RunStopped,
 )
 from composemagic.engine.failure import as_run_error
+from composemagic.engine.host import Surroundings, file_under
 from composemagic.engine.interrupts import Interrupts, by_point
 from composemagic.engine.jobs import JOBS
-from composemagic.engine.loop import PrivateLoop, call_on, on_daemon, private_loop
+from composemagic.engine.loop import PrivateLoop, private_loop
 from composemagic.engine.output import Output
 from composemagic.engine.readable import Readable
 from composemagic.engine.record import Record
 from composemagic.engine.schedule import JobState, Schedule
 from composemagic.engine.step import Frame, Step
-from composemagic.engine.stream import has_streams
 from composemagic.errors import RunError
+from composemagic.language.streams import holds_chunks
+from composemagic.threads import call_on, on_daemon
 from composemagic.transport.secrets import Redactor
 from composemagic.words import say
 from composemagic.workflow.plan import Plan
@@ -75,7 +76,8 @@ class Run(Readable):
     `for` or `async for`, for events from the first one on, as often as you like, before or after its end.
 
     `attended`: somebody may answer where the run asks people (see `answer`); else it fails there. `auto_resume`: it asks
-    nobody and goes on.
+    nobody and goes on. `consents`: somebody is also asked whether a secret may go to a host that is not known as its own.
+    Without `begins` it waits for `begin`.
     """
 
     def __init__(
@@ -89,6 +91,8 @@ class Run(Readable):
         metadata: Any = None,
         attended: bool = True,
         auto_resume: bool = False,
+        consents: bool = False,
+        begins: bool = True,
     ) -> None:
         self.id = f"run-{next(_numbers)}"
         self.plan = plan
@@ -99,6 +103,7 @@ class Run(Readable):
         self.metadata = metadata
         self.attended = attended
         self.auto_resume = auto_resume
+        self.consents = consents
         self.status = "running"
         self.error: RunError | None = None
         self.usage: Mapping[str, Any] | None = None
@@ -111,13 +116,16 @@ class Run(Readable):
         self._started = time.monotonic()
         self._record = Record()
         self._flush_is_near = False
+        self._company: asyncio.TimerHandle | None = None
         self._output = Output(self._record, self.redact, self._count, self._flush)
         self._open: dict[int, Any] = {}
+        self._executions = itertools.count(1)
         self._inner: list[Schedule] = []
         self._schedule = Schedule(self._frame(plan, value, 0), JOBS, self._run_workflow)
         self._ended = threading.Event()
         self._task: asyncio.Task[None] | None = None
-        self.loop.loop.call_soon_threadsafe(self._begin)
+        if begins:
+            self.begin()
 
     # -- what it gave ------------------------------------------------------------------------------------------------
     @property
@@ -166,6 +174,10 @@ class Run(Readable):
         return f"<Run {self.plan.title or self.plan.id!r}: {self.status}, {len(self.text)} characters>"
 
     # -- what can be asked of it ----------------------------------------------------------------------------------------
+    def begin(self) -> None:
+        """Begin; for who made it with `begins=False` to hold it before it does anything: an interrupt can stop it then."""
+        self.loop.loop.call_soon_threadsafe(self._begin)
+
     def cancel(self) -> None:
         """Stop the run: its connection closes, what it gave so far is kept. Callable from any thread, any number of times."""
         call_on(self.loop.loop, self._cancel)
@@ -175,8 +187,8 @@ class Run(Readable):
 
         A mapping of points, by their ids or their jobs', to answers: null goes on as it is, anything else takes the place of
         the job's input or output. Those not named stay open; without a mapping all go on. The two forms of the peer are
-        taken as well: `{"answer": {point: value}}` and `{"job_id": ..., "run_id": ..., "answer": value}`. Raises UsageError
-        for what names no open point.
+        taken as well: `{"answer": {point: value}}` and `{"job_id": ..., "run_id": ..., "answer": value}`. Where one point
+        is open, what is no mapping is its answer. Raises UsageError for what names no open point.
         """
         call_on(self.loop.loop, self._answer, by_point(answers, self.points))
 
@@ -186,14 +198,20 @@ class Run(Readable):
         if isinstance(event, Notice) and self.redact.finds(event.sentence):
             event = Notice(self.redact(event.sentence), event.mark)
         self._record.say(event)
-        self.loop.loop.call_later(_COMPANY_SECONDS, self._flush)
+        if self._company is None:
+            self._company = self.loop.loop.call_later(_COMPANY_SECONDS, self._flush)
 
     def _begin(self) -> None:
+        if self.done:  # cancelled before
+            return
         self._task = self.loop.loop.create_task(self._live(), name=self.id)
         self._task.add_done_callback(self._settle)
 
     def _cancel(self) -> None:
-        if self._task is not None and not self._task.cancelling():  # once: it must be able to clear up
+        if self._task is None:
+            if not self.done:
+                self._end("stopped", None)
+        elif not self._task.cancelling():  # once: it must be able to clear up
             self._task.cancel()
 
     def _settle(self, task: asyncio.Task[None]) -> None:
@@ -232,7 +250,9 @@ class Run(Readable):
 
     def _frame(self, plan: Plan, value: Any, depth: int) -> Frame:
         facts = {"run_id": self.id, "task_id": self.id, "session_id": self.session_id, "metadata": self.metadata}
-        return Frame(self, plan, value, self.redact.watch(self.surroundings.env), facts, depth)
+        return Frame(
+            self, plan, value, self.redact.watch(self.surroundings.env), facts, depth, numbers=self._executions
+        )
 
     async def _run_workflow(self, step: Step, name: str, value: Any) -> Any:
         """Another workflow of the document, as a part of this run."""
@@ -240,7 +260,7 @@ class Run(Readable):
         schedule = Schedule(self._frame(plan, value, step.frame.depth + 1), JOBS, self._run_workflow, is_quiet=True)
         try:
             answer = await schedule.run()
-            if has_streams(answer):
+            if holds_chunks(answer):
                 self._inner.append(schedule)  # its jobs are not at their end yet
             else:
                 await schedule.finish()
@@ -288,7 +308,8 @@ class Run(Readable):
     def _answer(self, answers: Mapping[str, Any]) -> None:
         if known := self.interrupts.answer(answers):
             self.status = "running"
-            self.say(Resumed(known, self.elapsed(), {point: answers[point] for point in known}))
+            said = self.redact.value({point: answers[point] for point in known})
+            self.say(Resumed(known, self.elapsed(), said))
 
     # -- what it says -----------------------------------------------------------------------------------------------------
     def _count(self, job: str, count: int, has_text: bool) -> bool:
@@ -310,6 +331,9 @@ class Run(Readable):
 
     def _flush(self) -> None:
         self._flush_is_near = False
+        if self._company is not None:
+            self._company.cancel()
+            self._company = None
         self._record.flush(self._complain)
 
     def elapsed(self) -> float:

@@ -43,11 +43,12 @@ class JobState:
     error: RunError | None = None
     deltas: int = field(default=0, repr=False)
     value: Any = field(default=None, repr=False)
+    redact: Callable[[Any], Any] = field(default=lambda value: value, repr=False)
 
     @property
     def output(self) -> Any:
-        """What it gave, as far as it has: streams as what has been read of them."""
-        return so_far(self.value)
+        """What it gave, as far as it has: streams as what has been read of them. Without secrets."""
+        return self.redact(so_far(self.value))
 
 
 class Schedule:
@@ -62,8 +63,9 @@ class Schedule:
         self.is_quiet = is_quiet
         self.graph = frame.plan.graph
         self.jobs = {job.id: job for job in frame.plan.jobs}
-        self.states = {name: JobState(name) for name in self.jobs}
+        self.states = {name: JobState(name, redact=frame.host.redact.gathered) for name in self.jobs}
         self.chosen: set[str] = set()  # the routing targets that a router has chosen
+        self._to_ask = set(self.jobs)  # those of which something has changed that they wait for
         self.failure: RunError | None = None
         self.failed: str | None = None  # whose it is
         self.holds_back = len(self.jobs) == 1  # the only job is done when its output has been given
@@ -154,19 +156,17 @@ class Schedule:
     def _start_what_can(self) -> bool:
         """Start every job that can start, skip those that never will; whether there was one."""
         some = False
-        settled = False
-        while not settled:
-            settled = True
-            for name, job in self.jobs.items():
+        while self._to_ask:
+            asked, self._to_ask = self._to_ask, set()
+            for name in sorted(asked, key=self.graph.order.__getitem__):
                 if self.states[name].status != "waiting":
                     continue
-                match self._verdict(job):
+                match self._verdict(self.jobs[name]):
                     case "run":
-                        self._launch(job)
+                        self._launch(self.jobs[name])
                         some = True
                     case "skip":
                         self._skip(self.states[name])
-                        settled = False
         return some
 
     def _verdict(self, job: Job) -> str:
@@ -261,6 +261,7 @@ class Schedule:
     # -- what a job has come to -------------------------------------------------------------------------------------------
     def _arrived(self, job: Job, step: Step, answer: Any) -> None:
         state = self.states[job.id]
+        self._to_ask |= self.graph.after[job.id]
         if isinstance(answer, Route):
             self._end(state, answer.output)
             state.status, state.to, state.ended_at = "routed", answer.to, self._now()
@@ -301,6 +302,7 @@ class Schedule:
 
     def _done(self, state: JobState) -> None:
         state.status, state.ended_at = "done", self._now()
+        self._to_ask |= self.graph.after[state.id]
         if not self.holds_back:
             self._said_done(state)
 
@@ -311,6 +313,7 @@ class Schedule:
 
     def _skip(self, state: JobState) -> None:
         state.status = "skipped"
+        self._to_ask |= self.graph.after[state.id]
         self._say(JobSkipped(state.id, self._now()))
 
     def _broke(self, job: Job, failure: RunError) -> None:
@@ -336,6 +339,7 @@ class Schedule:
     def _route(self, router: str, target: str) -> None:
         """Let the target start: for the first time, after it was skipped, or again, with all that lies on the way back."""
         self.chosen.add(target)
+        self._to_ask.add(target)
         status = self.states[target].status
         if status == "skipped":
             self._revive(target)
@@ -346,6 +350,7 @@ class Schedule:
         for name in ids:
             if self.states[name].status in _RAN:
                 self.states[name].status = "waiting"
+                self._to_ask.add(name)
                 if name != target:
                     self.chosen.discard(name)
 
@@ -354,6 +359,7 @@ class Schedule:
         for name in {target, *self.graph.downstream(target)}:
             if self.states[name].status == "skipped":
                 self.states[name].status = "waiting"
+                self._to_ask.add(name)
 
     def _now(self) -> float:
         return self.frame.host.elapsed()

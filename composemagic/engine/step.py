@@ -7,30 +7,30 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import nullcontext
 from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
-from composemagic.engine.answer import answer
-from composemagic.engine.context import ActionContext, Host, demand
 from composemagic.engine.events import Notice, Waiting
-from composemagic.engine.failure import as_run_error
+from composemagic.engine.failure import as_run_error, unless_stopped
 from composemagic.engine.fill import fill, getter, together
 from composemagic.engine.hooks import run_hook
+from composemagic.engine.host import Host, demand
 from composemagic.engine.interrupts import nobody
 from composemagic.engine.route import Route
-from composemagic.engine.stream import Stream, has_streams, settle
+from composemagic.engine.stream import Stream, settle
 from composemagic.engine.unmatched import nothing_in_value, value_of_output
 from composemagic.errors import RunError, suggest
 from composemagic.language.casts import CastError, convert
 from composemagic.language.conditions import Condition
 from composemagic.language.expression import Cast
 from composemagic.language.formats import LOADED
+from composemagic.language.streams import holds_chunks
 from composemagic.language.template import Template
 from composemagic.words import say
-from composemagic.workflow.component import Action
+from composemagic.workflow.items import DEFAULT
 from composemagic.workflow.job import ComponentJob, Hook, Interrupt, Job
 from composemagic.workflow.plan import Plan
 
@@ -53,7 +53,7 @@ class Frame:
     depth: int = 0
     jobs: dict[str, Any] = field(default_factory=dict)
     loaded: dict[tuple[str, str], bytes] = field(default_factory=dict)
-    numbers: Any = field(default_factory=lambda: itertools.count(1))
+    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def scope(self) -> dict[str, Any]:
         """The sources that every template of the workflow sees."""
@@ -73,7 +73,7 @@ class Frame:
     def sibling(self, name: str) -> Plan:
         """Another workflow of the document. Raises RunError."""
         family = self.plan.family
-        found = family.get(self.plan.default_id or "" if name == "__default__" else name)
+        found = family.get(self.plan.default_id or "" if name == DEFAULT else name)
         if found is None:
             raise RunError(
                 "workflow", say("there is no workflow `{name}`{near}", name=name, near=suggest(name, family))
@@ -149,15 +149,6 @@ class Step:
         """The sources the job sees."""
         return {**self.frame.scope(), **self._more, **(more or {})}
 
-    async def act(self, action: Action, given: Any) -> Any:
-        """Run an action and give its answer: a value, or a Stream. Raises RunError."""
-        context = ActionContext(self, action, given)
-        try:
-            return await answer(action, context)
-        except BaseException as error:
-            failure = _unless_stopped(error, context.wrapped)
-        raise failure
-
     async def inner(self, job: Job, default: Any, more: Mapping[str, Any], *, settles: bool = False) -> Any:
         """Run a job that stands inside this one."""
         sources = {**self._more, **more}
@@ -215,7 +206,7 @@ class Step:
             try:
                 return await self._repeated()
             except BaseException as error:
-                failure = _unless_stopped(error, self.wrapped)
+                failure = unless_stopped(error, self.wrapped)
             is_final = getattr(failure, "is_final", False)  # the action has its own `max_retries`: they do not multiply
             if attempt >= attempts or failure.kind in _NOT_AGAIN or is_final or retry is None:
                 return await self._instead(failure)
@@ -298,7 +289,7 @@ class Step:
         is_replaced = on_error is not None and (on_error.to is not None or on_error.output is not None)
         if self.settles or is_replaced:
             return await settle(output)  # only a whole answer can be replaced when it fails
-        return self._forgiving(output) if on_error is not None and has_streams(output) else output
+        return self._forgiving(output) if on_error is not None and holds_chunks(output) else output
 
     def _forgiving(self, value: Any) -> Any:
         """The same with streams that end where they fail."""
@@ -339,9 +330,8 @@ class Step:
         if not host.attended:
             raise nobody(self.job.id)
         text = None if message is None else host.redact(str(message))
-        return await host.interrupts.ask(
-            self.id, self.job.id, phase, message=text, metadata=metadata, value=await settle(value)
-        )
+        facts, value = host.redact.value(metadata), host.redact.closed(await settle(value))
+        return await host.interrupts.ask(self.id, self.job.id, phase, message=text, metadata=facts, value=value)
 
     async def _hooked(self, hook: Hook, phase: str, *values: Any) -> Any:
         host = self.frame.host
@@ -357,16 +347,6 @@ async def mapped(template: Template, scope: Mapping[str, Any], frame: Frame) -> 
     """
     if flaw := value_of_output(template, scope):
         raise RunError("output", flaw.sentence, mark=frame.plan.place(flaw))
-    if flaw := nothing_in_value(template, scope, ("output", "jobs"), say("the output")):
+    if flaw := nothing_in_value(template, scope, ("output", "jobs"), lambda: say("the output")):
         frame.host.say(Notice(flaw.sentence, frame.plan.place(flaw)))
     return await fill(template.render, scope, frame.host.load)
-
-
-def _unless_stopped(error: BaseException, wrap: Callable[[BaseException], RunError]) -> RunError:
-    """The failure as a RunError. Raises what it is where the task itself is being stopped."""
-    task = asyncio.current_task()
-    if isinstance(error, GeneratorExit) or (
-        isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling()
-    ):
-        raise error
-    return wrap(error)

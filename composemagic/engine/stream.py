@@ -9,10 +9,10 @@ from contextlib import aclosing
 from typing import Any
 
 from composemagic.errors import RunError
-from composemagic.language.streams import Chunks, Uncollected, Wanted
+from composemagic.language.streams import Chunks, Uncollected, Wanted, holds_chunks, settled
 from composemagic.words import say
 
-__all__ = ["LIMIT", "Stream", "has_streams", "join", "settle", "size", "so_far", "streams_in", "too_large"]
+__all__ = ["LIMIT", "Stream", "join", "settle", "size", "so_far", "streams_in", "too_large"]
 
 Get = Callable[[Wanted], Awaitable[None]]
 Wrap = Callable[[BaseException], BaseException]
@@ -55,6 +55,9 @@ class Stream(Chunks):
         self._forgot = False
         self._joined = 0  # how many of `_kept` are joined already
         self._loose = 0  # how many chunks the others have
+        self._most_loose = (
+            _LOOSE_CHUNKS  # so many are joined; twice as many as could not be, or each chunk would try again
+        )
         self._readers: list[list[int]] = []
         self._ended = False
         self._failure: BaseException | None = None
@@ -106,8 +109,13 @@ class Stream(Chunks):
     async def _read(self, start: int) -> AsyncGenerator[list[Any], None]:
         """Every batch from a place in what is kept."""
         if self._forgot and start == 0:
-            words = "the stream is longer than {limit} MiB and its start is gone; read it in a job that starts with it"
-            raise RunError("too_late", say(words, limit=LIMIT // 2**20))
+            raise RunError(
+                "too_late",
+                say(
+                    "the stream is longer than {limit} MiB and its start is gone; read it in a job that starts with it",
+                    limit=LIMIT // 2**20,
+                ),
+            )
         place = [start]
         self._readers.append(place)
         try:
@@ -235,8 +243,9 @@ class Stream(Chunks):
             self._end(error if self._wrap is None else self._wrap(error))
         finally:
             self._fetching = None
-        if self._loose > _LOOSE_CHUNKS:
+        if self._loose > self._most_loose:
             self._compact()
+            self._most_loose = max(_LOOSE_CHUNKS, 2 * self._loose)
 
     def _end(self, failure: BaseException | None) -> None:
         self._ended, self._failure = True, failure
@@ -251,8 +260,9 @@ class Stream(Chunks):
         self._weight += weight
         self._unbroken += weight + _BATCH
         self._loose += len(batch)
-        if self._weight > LIMIT or (self._forgot and self._loose > _LOOSE_CHUNKS):
+        if self._weight > LIMIT or (self._forgot and self._loose > self._most_loose):
             self._forget()
+            self._most_loose = max(_LOOSE_CHUNKS, 2 * self._loose)
 
     async def _wait_for_slower(self) -> None:
         """Wait while another reader is too far behind."""
@@ -271,9 +281,9 @@ class Stream(Chunks):
             return
         self._forgot = True
         self._weight -= sum(self._weights[:end])
+        self._loose -= sum(map(len, self._kept[self._joined : end]))
         del self._kept[:end], self._weights[:end]
         self._joined = max(0, self._joined - end)
-        self._loose = sum(map(len, self._kept[self._joined :]))
         for place in self._readers:
             place[0] -= end
 
@@ -283,25 +293,15 @@ class Stream(Chunks):
         if end <= begin:
             return
         chunks = [chunk for batch in self._kept[begin:end] for chunk in batch]
+        self._loose -= len(chunks)
         if self.fragmented and all(type(chunk) is str for chunk in chunks):
             chunks = ["".join(chunks)]
         weight = size(chunks) + _OBJECT * len(chunks)
         self._weight += weight - sum(self._weights[begin:end])
         self._kept[begin:end], self._weights[begin:end] = [chunks], [weight]
         self._joined += 1
-        self._loose = sum(map(len, self._kept[self._joined :]))
         for place in self._readers:
             place[0] -= end - begin - 1
-
-
-async def _converted(convert: Callable[[list[Any]], list[Any]], batch: list[Any]) -> list[Any]:
-    """The converted batch; other streams whose value it needs are collected first."""
-    while True:
-        try:
-            return convert(batch)
-        except Uncollected as wanted:
-            assert isinstance(wanted.stream, Stream)
-            await wanted.stream.collect()
 
 
 def too_large() -> RunError:
@@ -342,15 +342,6 @@ def streams_in(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[t
             yield from streams_in(inner, (*path, step))
 
 
-def has_streams(value: Any) -> bool:
-    """Whether a stream is in a value."""
-    if isinstance(value, dict):
-        return any(map(has_streams, value.values()))
-    if isinstance(value, list):
-        return any(map(has_streams, value))
-    return isinstance(value, Chunks)
-
-
 def so_far(value: Any) -> Any:
     """The value with what its streams have given."""
     if isinstance(value, Stream):
@@ -368,18 +359,8 @@ async def settle(value: Any) -> Any:
     """The value with every stream inside it collected, all at the same time; without one, the value itself."""
     if isinstance(value, Stream):
         return await value.collect()
-    if not has_streams(value):
+    if not holds_chunks(value):
         return value
     streams = {id(stream): stream for _, stream in streams_in(value) if isinstance(stream, Stream)}
     await asyncio.gather(*(stream.collect() for stream in streams.values()))
-    return _settled(value)
-
-
-def _settled(value: Any) -> Any:
-    if isinstance(value, Chunks):
-        return value.value
-    if isinstance(value, dict):
-        return {key: _settled(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_settled(inner) for inner in value]
-    return value
+    return settled(value)

@@ -6,7 +6,7 @@ path would be an empty output. Each function gives a Flaw, whose place in the do
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from composemagic.errors import suggest
@@ -60,13 +60,21 @@ def _depth(source: str) -> int:
 
 def _read_chunks(source: str, path: Path, chunk: Any) -> str:
     if isinstance(chunk, str) and not _is_json(chunk):
-        return f"the answer is a stream of text, which has no `{_bare(path)}`; write `${{{source}[]}}`"
+        return say(
+            "the answer is a stream of text, which has no `{path}`; write `${{{source}[]}}`",
+            path=_bare(path),
+            source=source,
+        )
     while path and isinstance(path[0], Index | Each | Slice):
         path = path[1:]
     wanted = _IN_CHUNKS.get(_bare(path), _bare(path))
-    also = " with `stream_format: json`" if isinstance(chunk, str) else ""
-    each = f"`${{{source}[]{'.' if wanted else ''}{wanted}}}`"
-    return f"the answer is a stream; write {each}{also}, or ask for none: `stream: false`"
+    each = f"${{{source}[]{'.' if wanted else ''}{wanted}}}"
+    if isinstance(chunk, str):
+        return say(
+            "the answer is a stream; write `{each}` with `stream_format: json`, or ask for none: `stream: false`",
+            each=each,
+        )
+    return say("the answer is a stream; write `{each}`, or ask for none: `stream: false`", each=each)
 
 
 def no_text(template: Template, sources: Collection[str], value: Any) -> Flaw | None:
@@ -76,25 +84,33 @@ def no_text(template: Template, sources: Collection[str], value: Any) -> Flaw | 
         return None
     for hole in template.holes:
         if hole.reference.source in sources and hole.reference.path:
-            what = "a web page, which has" if is_page else "bytes, which have"
-            title = f" (it begins: `{_start(value)}`)" if is_page else ""
-            return _flaw(f"the answer is {what} no `{_bare(hole.reference.path)}`{title}", hole)
+            path = _bare(hole.reference.path)
+            if isinstance(value, bytes):
+                return _flaw(say("the answer is bytes, which have no `{path}`", path=path), hole)
+            start = _start(value)
+            return _flaw(
+                say("the answer is a web page, which has no `{path}` (it begins: `{start}`)", path=path, start=start),
+                hole,
+            )
     return None
 
 
-def nothing_in_value(template: Template, scope: Mapping[str, Any], sources: Collection[str], name: str) -> Flaw | None:
-    """Every path into the sources gave null; `name` is what they hold: the answer, the output."""
+def nothing_in_value(
+    template: Template, scope: Mapping[str, Any], sources: Collection[str], named: Callable[[], str]
+) -> Flaw | None:
+    """Every path into the sources gave null; `named` says what they hold: the answer, the output."""
     holes = [hole for hole in template.holes if hole.reference.source in sources]
     if any(_find(scope.get(hole.reference.key), hole.reference.path) is not None for hole in holes):
         return None
     for hole in holes:
         reference = hole.reference
         if reference.path and reference.default is None:
-            depth = _depth(reference.source)
+            depth, name = _depth(reference.source), named()
             value = _find(scope.get(reference.key), reference.path[:depth])
             written = f"{reference.key}{_spelled(reference.path)}"
-            there = _refusal(value, reference.path) or _there(value, reference.path[depth:], name, "has", "is")
-            return _flaw(f"nothing in {name} matched `{written}`; {there}", hole)
+            there = _refusal(value, reference.path) or _there(value, reference.path[depth:], name)
+            words = say("nothing in {name} matched `{written}`; {there}", name=name, written=written, there=there)
+            return _flaw(words, hole)
     return None
 
 
@@ -102,8 +118,8 @@ def nothing_in_chunks(template: Template, sources: Collection[str], chunk: Any) 
     """No chunk of a whole stream gave anything; `chunk` is the first."""
     for hole in template.holes:
         if hole.reference.per_chunk and hole.reference.source in sources:
-            there = _there(chunk, hole.reference.path, "its chunks", "have", "are")
-            return _flaw(f"nothing in the stream matched `output`; {there}", hole)
+            there = _there(chunk, hole.reference.path, None)
+            return _flaw(say("nothing in the stream matched `output`; {there}", there=there), hole)
     return None
 
 
@@ -111,14 +127,17 @@ def shown_raw(source: str, chunk: Any) -> str | None:
     """What to say of chunks that nobody maps: JSON as it came is rarely what is wanted."""
     if isinstance(chunk, str):
         if _is_json(chunk):
-            return f"the answer streams as JSON text; add `stream_format: json` and `output: ${{{source}[].…}}`"
+            return say(
+                "the answer streams as JSON text; add `stream_format: json` and `output: ${{{source}[].…}}`",
+                source=source,
+            )
         return None
     if not isinstance(chunk, Mapping):
         return None
     if isinstance(chunk.get("choices"), list):
         wanted = f"${{{source}[].choices[0].delta.content}}"
-        return f"the answer streams as JSON chunks; for its text alone add `output: {wanted}`"
-    return f"the answer streams as JSON chunks; for a part of each add `output: ${{{source}[].…}}`"
+        return say("the answer streams as JSON chunks; for its text alone add `output: {wanted}`", wanted=wanted)
+    return say("the answer streams as JSON chunks; for a part of each add `output: ${{{source}[].…}}`", source=source)
 
 
 def _flaw(sentence: str, hole: Hole) -> Flaw:
@@ -134,48 +153,57 @@ def _refusal(value: Any, path: Path) -> str | None:
     if not isinstance(value, Mapping) or not value.get("error") or path[0] == Name("error"):
         return None
     words = error_message(value)
-    return words and f"the answer is an error: {_start(words)}"
+    return words and say("the answer is an error: {words}", words=_start(words))
 
 
-def _there(value: Any, path: Path, name: str, has: str, is_: str) -> str:
-    """What stands where a path finds nothing more: the keys of that step."""
+def _there(value: Any, path: Path, name: str | None) -> str:
+    """What stands where a path finds nothing more: the keys of that step. `name` is what is looked at, None for chunks."""
     steps = [Index(0) if isinstance(segment, Each) else segment for segment in path]
     at = 0
     while at < len(steps) and (inner := _find(value, (steps[at],))) is not None:
         value, at = inner, at + 1
     step = steps[at] if at < len(steps) else None
     if isinstance(step, Name) and isinstance(value, Mapping) and step.name in value:
-        return f"`{_bare(path[: at + 1])}` is null"
-    if at:
-        name, has, is_ = f"`{_bare(path[:at])}`", "has", "is"
+        return say("`{path}` is null", path=_bare(path[: at + 1]))
+    whole = not at and name is not None
+    name = f"`{_bare(path[:at])}`" if at else name
     if isinstance(value, Mapping) and isinstance(step, Name):
-        return f"{name} {has} {_keys(value)}{suggest(step.name, map(str, value))}"
+        return _has(name, _keys(value) + suggest(step.name, map(str, value)))
     if isinstance(value, list) and isinstance(step, Index):
-        return f"{name} {has} {len(value)} item{'' if len(value) == 1 else 's'}"
-    return f"{name} {is_} {_kind(value, whole=not at and is_ == 'is')}"
+        return _has(name, say("1 item") if len(value) == 1 else say("{count} items", count=len(value)))
+    found = _kind(value, whole=whole)
+    if name is None:
+        return say("its chunks are {found}", found=found)
+    return say("{name} is {found}", name=name, found=found)
+
+
+def _has(name: str | None, found: str) -> str:
+    if name is None:
+        return say("its chunks have {found}", found=found)
+    return say("{name} has {found}", name=name, found=found)
 
 
 def _kind(value: Any, *, whole: bool) -> str:
     match value:
         case None:
-            return "empty"
+            return say("empty")
         case str() if _is_json(value) and not whole:
-            return "text that looks like JSON; add `stream_format: json`"
+            return say("text that looks like JSON; add `stream_format: json`")
         case str():
-            return f"text: `{_start(value)}`" if whole and value.strip() else "text"
+            return say("text: `{start}`", start=_start(value)) if whole and value.strip() else say("text")
         case bytes():
-            return "bytes"
+            return say("bytes")
         case bool():
-            return "a boolean"
+            return say("a boolean")
         case int() | float():
-            return "a number"
+            return say("a number")
         case Mapping():
-            return "an object"
-    return "a list" if isinstance(value, Sequence) else f"a {type(value).__name__}"
+            return say("an object")
+    return say("a list") if isinstance(value, Sequence) else f"a {type(value).__name__}"
 
 
 def _keys(value: Mapping[Any, Any]) -> str:
-    return ", ".join(f"`{key}`" for key in list(value)[:_KEYS_SHOWN]) or "no keys"
+    return ", ".join(f"`{key}`" for key in list(value)[:_KEYS_SHOWN]) or say("no keys")
 
 
 def _is_json(text: str) -> bool:

@@ -16,12 +16,13 @@ from typing import Any
 from composemagic.errors import suggest
 from composemagic.language.expression import ExpressionError, parse_path
 from composemagic.language.formats import ENCODED, FORMATS, Loaded, Media, content_type, decoded
+from composemagic.language.json_words import why_no_json
 from composemagic.language.nodes import Cast
 from composemagic.language.path import Find, finder
 from composemagic.language.secret import Secret, closed, encoded
 from composemagic.language.streams import Chunks, Uncollected, Whole, settled
 from composemagic.language.values import CastError, decode, joined_bytes, json_text, shown, to_text
-from composemagic.words import say
+from composemagic.words import listing, say
 
 __all__ = [
     "CASTS",
@@ -197,7 +198,7 @@ def _json(value: Any, cast: Cast) -> Any:
     try:
         return json.loads(value)
     except (ValueError, RecursionError) as error:
-        reason = str(error) if isinstance(error, json.JSONDecodeError) else type(error).__name__
+        reason = why_no_json(error)
         raise CastError(say("{value} is no JSON ({reason})", value=shown(value), reason=reason)) from None
 
 
@@ -219,7 +220,7 @@ def _object(value: Any, cast: Cast) -> dict[str, Any]:
 
 def _select(value: Any, cast: Cast) -> Any:
     if cast.options and to_text(value) not in cast.options:
-        offered = ", ".join(cast.options)
+        offered = listing(cast.options)
         raise CastError(say("`{value}` is not offered ({options})", value=to_text(value), options=offered))
     return value
 

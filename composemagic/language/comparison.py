@@ -16,7 +16,7 @@ from composemagic.language.casts import settled, shown
 from composemagic.language.document import plain_value
 from composemagic.language.findings import Compiler, Path, RenderError, Scope
 from composemagic.language.secret import Secret, closed
-from composemagic.words import say
+from composemagic.words import listing, say
 
 __all__ = ["COMPARISONS", "Test", "compile_test"]
 
@@ -133,6 +133,7 @@ def _leaf(value: dict[str, Any], path: Path, compiler: Compiler, *, loose: bool)
     right = compiler.operand(value.get("value"), (*path, "value"))
     if name == "match" and isinstance(pattern := value.get("value"), str) and "${" not in pattern:
         _check_pattern(pattern, (*path, "value"), compiler)
+    _check_wanted(name, value.get("value"), (*path, "value"), compiler)
     if loose:
         compare = _loose(name, compare)
 
@@ -157,7 +158,9 @@ def _of_secret(name: str, found: Any, wanted: Any, path: Path) -> bool:
     """Whether it is there at all may be asked; anything else would tell what it is, piece by piece."""
     if name in ("eq", "neq") and (found is None or wanted is None):
         return name == "neq"
-    raise RenderError(closed(tuple(one for each in (found, wanted) if isinstance(each, Secret) for one in each.names)), path)
+    raise RenderError(
+        closed(tuple(one for each in (found, wanted) if isinstance(each, Secret) for one in each.names)), path
+    )
 
 
 def _operator(value: dict[str, Any], path: Path, compiler: Compiler) -> tuple[str, Compare]:
@@ -165,13 +168,26 @@ def _operator(value: dict[str, Any], path: Path, compiler: Compiler) -> tuple[st
     if isinstance(name, str) and name in COMPARISONS:
         return name, COMPARISONS[name]
     shape = f"`{name}`" if isinstance(name, str) else shown(name)
-    known = ", ".join(f"`{each}`" for each in COMPARISONS)
+    known = listing(f"`{each}`" for each in COMPARISONS)
     if isinstance(name, str) and (near := suggest(_MEANT.get(name.lower(), name), COMPARISONS)):
         sentence = say("unknown operator {name}{near}", name=shape, near=near)
     else:
         sentence = say("unknown operator {name}; there are {known}", name=shape, known=known)
     compiler.flaw(sentence, (*path, "operator"))
     return "eq", operator.eq
+
+
+def _check_wanted(name: str, wanted: Any, path: Path, compiler: Compiler) -> None:
+    """A literal of a kind that the operator can never work on: it would fail whatever the input is."""
+    if wanted is None or isinstance(wanted, str | dict):  # a mapping may be an operator, which gives anything
+        return
+    try:
+        if name in ("in", "not-in"):
+            _in("", wanted)
+        elif name in ("starts-with", "ends-with", "match"):
+            COMPARISONS[name]("", wanted)
+    except ComparisonError as error:
+        compiler.flaw(str(error), path)
 
 
 def _check_pattern(pattern: str, path: Path, compiler: Compiler) -> None:

@@ -48,7 +48,9 @@ __all__ = [
 
 _SOURCE = re.compile(r"[^\W\d][^\s.\[\]{}|$/;\"'，。；｜｛｝（）]*")
 _NAME = re.compile(r"[\w-]+")
-_BRACKET = re.compile(r"\[(?:(?P<each>\*)|(?P<index>-?\d+)|(?P<start>-?\d+)?:(?P<stop>-?\d+)?|\"(?P<name>[^\"]*)\")\]")
+_BRACKET = re.compile(
+    r"\[(?:(?P<each>\*)|(?P<index>-?\d+)|(?P<start>-?\d+)?:(?P<stop>-?\d+)?|\"(?P<name>[^\"]*)\"|'(?P<single>[^']*)')\]"
+)
 _TYPE = re.compile(r"[^\s/;\[\]{}|，；｜｝]+")
 _SUBTYPE = re.compile(r"(?:[^\s;\[\]{}|]|\[(?:-?\d+|\*)\])+")  # with an index: 2025-08 wrote a path there
 _FORMAT = re.compile(r"[^\s{}|]+")
@@ -62,8 +64,9 @@ _BLANK = " \t"
 _BRACES = re.compile(r"\$\{\{([^{}|]*)\}\}")
 # what a Chinese or Japanese keyboard gives for the language's own characters
 _WIDE = dict(zip("，。．；：｜｛｝（）【】［］", ",..;:|{}()[][]", strict=True))
+_COMPARISON = re.compile(r"[=!]==?|<>|[<>]=?|(?:in|is|not[ \t]+in)\b")
 _WORD_DEFAULT = re.compile(r"\?\?|:-|=|(?:or|default)\b")
-_CALCULATION = re.compile(r"[-+*/%<>(!&]|==|(?:and|not|if|in)\b")
+_CALCULATION = re.compile(r"[-+*/%(!&]|(?:and|not|if)\b")
 _ENDS = re.compile(r"[ \t]*(?:\}|@\()")
 MAX_DEPTH = 32
 
@@ -201,7 +204,7 @@ class _Reader:
         return Name(found[0])
 
     def bracket(self, start: int) -> Segment:
-        """bracket = "[0]" | "[-1]" | "[1:3]" | "[*]" | '["name"]'"""
+        """bracket = "[0]" | "[-1]" | "[1:3]" | "[*]" | '["name"]' | "['name']" """
         found = self.match(_BRACKET)
         if not found:
             if self.text.startswith("[]", self.at):
@@ -212,8 +215,9 @@ class _Reader:
             return Each()
         if found["index"]:
             return Index(_integer(found["index"], found.start()))
-        if found["name"] is not None:
-            return Name(found["name"])
+        for quotes in ("name", "single"):
+            if found[quotes] is not None:
+                return Name(found[quotes])
         return Slice(*(_integer(found[side], found.start()) if found[side] else None for side in ("start", "stop")))
 
     def cast(self, start: int, begin: int) -> Cast:
@@ -379,6 +383,11 @@ class _Reader:
         if rest == "/" and not spaced and re.fullmatch(r"[\w./-]+", inner):
             words = say("malformed path `{path}`; did you mean `{near}`?", path=inner, near=inner.replace("/", "."))
             return ExpressionError(words, start, len(whole))
+        if found := _COMPARISON.match(self.text, self.at):
+            words = say(
+                "malformed `{whole}`: there are no comparisons in `${{}}`; choose with the key `?`", whole=whole
+            )
+            return ExpressionError(words, self.at, len(found[0]))
         if found := _WORD_DEFAULT.match(self.text, self.at) or re.compile(r"(?<=[\w}]):-(?!\d*\])").search(whole):
             words = say("malformed `{whole}`: a default stands behind `|`, as in `${{input.x | 5}}`", whole=whole)
             at = found.start() if found.string is self.text else start + found.start()

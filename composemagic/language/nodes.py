@@ -29,12 +29,15 @@ _MEANS_MORE = re.compile(r"[{}|]|\$(?=\{)|@(?=\()")
 
 
 class Name(NamedTuple):
-    """`.name` or `["name"]`: a field of an object."""
+    """`.name`, `["name"]` or `['name']`: a field of an object."""
 
     name: str
 
     def __str__(self) -> str:
-        return f".{self.name}" if _PLAIN_NAME.fullmatch(self.name) else f'["{self.name}"]'
+        if _PLAIN_NAME.fullmatch(self.name):
+            return f".{self.name}"
+        quote = "'" if '"' in self.name else '"'
+        return f"[{quote}{self.name}{quote}]"
 
 
 class Index(NamedTuple):

@@ -188,6 +188,7 @@ def _zip(value: Any, path: Path, compiler: TreeCompiler) -> Render:
 def _join(value: Any, path: Path, compiler: TreeCompiler) -> Render:
     """`{"+": [parts]}`: texts, lists or objects as one; null adds nothing. With a stream among them it is a stream."""
     source = compiler.items(value, path)
+    _check_parts(value, path, compiler)
 
     def render(scope: Scope) -> Any:
         found = source(scope)
@@ -201,6 +202,19 @@ def _join(value: Any, path: Path, compiler: TreeCompiler) -> Render:
         return _joined(parts, path)
 
     return render
+
+
+def _check_parts(value: Any, path: Path, compiler: TreeCompiler) -> None:
+    """Literal parts that can never be joined, where no part is known only in a run."""
+    parts = [(at, part) for at, part in enumerate(value) if part is not None] if isinstance(value, list) else []
+    if any(is_operator(part) or (isinstance(part, str) and "${" in part) for _, part in parts):
+        return
+    for at, part in parts:
+        try:
+            _joined([parts[0][1], part], (*path, at))
+        except RenderError as error:
+            compiler.flaw(error.sentence, error.path)
+            return
 
 
 def _joined(parts: list[Any], path: Path) -> Any:

@@ -6,7 +6,6 @@ A scalar that is one reference gives the value itself, with its type; anything a
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -15,15 +14,16 @@ from json import dumps
 from typing import Any
 
 from composemagic.language import dialects
-from composemagic.language.casts import CASTS, EMPTY_IS_MISSING, FORMATLESS, CastError, cast_problem, convert, to_text
+from composemagic.language.casts import EMPTY_IS_MISSING, FORMATLESS, CastError, cast_problem, convert, to_text
 from composemagic.language.document import plain_value
 from composemagic.language.expression import ExpressionError, parse
 from composemagic.language.findings import Findings, Flaw, Hole, MissingVariable, Path, Render, RenderError, Scope
 from composemagic.language.formats import LOADED, Unloaded
+from composemagic.language.lookalikes import remarks
 from composemagic.language.nodes import Cast, Default, Part, Reference, references
 from composemagic.language.path import finder
 from composemagic.language.secret import Secret, join, made
-from composemagic.language.sources import LOOKALIKE, is_gateway
+from composemagic.language.sources import is_gateway
 from composemagic.language.streams import Chunks
 from composemagic.language.values import joined_bytes
 from composemagic.words import say
@@ -35,7 +35,6 @@ Spell = Callable[[str, str], str]
 _LIST = Cast("any", is_list=True)
 
 _MARKS = re.compile(r"[$＄￥{｛<]")
-_LATE_CAST = re.compile(r"[ \t]as[ \t]+([\w-]+)[ \t]*$")
 
 
 class ScalarCompiler:
@@ -115,40 +114,10 @@ class ScalarCompiler:
         except ExpressionError as error:
             self.findings.flaws.append(Flaw(error.sentence, path, error.start, error.length))
             return None
-        if "$${" in text:
-            self.note(say("read as text: `$${` writes a literal `${`"), path, text.index("$${"), 3)
-        self.note_lookalikes(text, parts, path)
-        for part in parts:
-            if isinstance(part, Reference):
-                self.note_late_cast(part, path)
+        for remark in remarks(text, parts):
+            say_it = self.flaw if remark.is_mistake else self.note
+            say_it(remark.sentence, path, remark.start, remark.length)
         return parts
-
-    def note_late_cast(self, reference: Reference, path: Path) -> None:
-        """Say of `${input.x | 5 as number}` that the type is a part of the default."""
-        default = reference.default
-        if reference.cast or default is None or default.quoted or not default.parts:
-            return
-        last = default.parts[-1]
-        found = _LATE_CAST.search(last) if isinstance(last, str) else None
-        if found and found[1] in CASTS:
-            words = say("`{text}` is part of the default; a type stands before the `|`", text=found[0].strip())
-            self.note(words, path, reference.start, reference.length)
-
-    def note_lookalikes(self, text: str, parts: tuple[Part, ...], path: Path) -> None:
-        """Say of `$input.x` and `{{ input.x }}` outside of references that they are no references."""
-        ends = [part.start + part.length for part in parts if isinstance(part, Reference)]
-        starts = [part.start for part in parts if isinstance(part, Reference)]
-        for found in LOOKALIKE.finditer(text):
-            before = bisect_right(starts, found.start())
-            if before and found.start() < ends[before - 1]:
-                continue
-            wanted = f"env.{found['variable']}" if found["variable"] else found["path"] or found[0].strip("${} ")
-            sentence = say(
-                "`{written}` is sent as it is written; a value is written `${{{reference}}}`",
-                written=found[0],
-                reference=wanted,
-            )
-            self.note(sentence, path, found.start(), len(found[0]))
 
     def text(self, parts: Iterable[Part], path: Path) -> Render:
         renders = [_literal(part) if isinstance(part, str) else self.as_text(part, path) for part in parts]

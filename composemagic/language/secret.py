@@ -46,9 +46,9 @@ class Secret:
         self._parts = parts
 
     @classmethod
-    def of(cls, name: str, value: str, origin: str = "") -> Secret:
-        """The value of a variable, which came from `origin`, in words."""
-        return cls(None, name, value, origin)
+    def of(cls, name: str, value: str, origin: Callable[[str], str] | None = None) -> Secret:
+        """The value of a variable; `origin` says in words where that came from."""
+        return cls(None, name, value, origin or _nowhere)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -73,6 +73,10 @@ class Secret:
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         raise TypeError(say("a secret is not written anywhere, neither pickled nor sent to another process"))
+
+
+def _nowhere(name: str) -> str:
+    return ""
 
 
 def made(how: Callable[..., str], *parts: Any) -> Any:
@@ -150,8 +154,7 @@ class Sealed(Mapping[str, Any]):
             return value
         if self._told is not None:
             self._told(name, value)
-        origin = getattr(self._env, "origin", None)
-        return Secret.of(name, value, origin(name) if origin else "")
+        return Secret.of(name, value, getattr(self._env, "origin", _nowhere))
 
     def __contains__(self, name: object) -> bool:
         return name in self._env

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from composemagic.errors import suggest
 from composemagic.language.nodes import Reference
-from composemagic.words import say
+from composemagic.words import listing, say
 
 __all__ = ["BARE", "LOOKALIKE", "SOURCES", "is_gateway", "unknown_source"]
 
@@ -44,7 +44,7 @@ def unknown_source(reference: Reference, allowed: Iterable[str]) -> str | None:
         return say("`{key}` has no chunks here; write `{source}`", key=key, source=reference.source)
     if other := _OTHER_SOURCES.get(reference.source, frozenset()).intersection(names):
         return say("`{key}` cannot be used here; did you mean `{name}`?", key=key, name=min(other))
-    known = ", ".join(f"`{name}`" for name in names)
+    known = listing(f"`{name}`" for name in names)
     if reference.source in SOURCES:
         return say("`{key}` cannot be used here, only {known}", key=key, known=known)
     if near := suggest(reference.source, [name for name in names if not name.endswith("[]")]):

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["Chunks", "Uncollected", "Wanted", "Whole", "beside", "chained", "flattened", "settled"]
+__all__ = ["Chunks", "Uncollected", "Wanted", "Whole", "beside", "chained", "flattened", "holds_chunks", "settled"]
 
 Convert = Callable[[list[Any]], list[Any]]
 
@@ -123,12 +123,25 @@ def _without_waiting(source: AsyncIterator[list[Any]]) -> list[Any]:
 
 
 def settled(value: Any) -> Any:
-    """The value itself, or what a stream collected; raises Uncollected where that has not happened."""
-    if not isinstance(value, Chunks):
+    """The value with what its streams collected in their places; raises Uncollected where that has not happened."""
+    if isinstance(value, Chunks):
+        if not value.collected:
+            raise Uncollected(value)
+        return value.value
+    if not holds_chunks(value):
         return value
-    if not value.collected:
-        raise Uncollected(value)
-    return value.value
+    if isinstance(value, dict):
+        return {key: settled(inner) for key, inner in value.items()}
+    return [settled(inner) for inner in value]
+
+
+def holds_chunks(value: Any) -> bool:
+    """Whether a value is a stream or has one in it."""
+    if isinstance(value, dict):
+        return any(map(holds_chunks, value.values()))
+    if isinstance(value, list):
+        return any(map(holds_chunks, value))
+    return isinstance(value, Chunks)
 
 
 def chained(parts: Sequence[Any]) -> Chunks:

@@ -5,6 +5,7 @@ Compiled once when a workflow is loaded: every `${...}` becomes a closure, so th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from typing import Any
 
 from composemagic.language.findings import Findings, Flaw, Hole, MissingVariable, Path, Render, RenderError, Scope
 from composemagic.language.formats import LOADED
-from composemagic.language.nodes import Cast, Reference
+from composemagic.language.nodes import Cast, Part, Reference
 from composemagic.language.operators import OPERATORS, compile_choice, compile_operator, is_operator
 from composemagic.language.scalars import ScalarCompiler, Spell, default_value, whole_reference
 from composemagic.language.sources import BARE, SOURCES, unknown_source
@@ -36,6 +37,13 @@ __all__ = [
 ]
 
 Fields = Callable[[Scope], dict[str, Any]]
+
+_BARE_SPREAD = re.compile(r"\.\.\.([A-Za-z_][\w.-]*)")
+# of the types in CASTS; what is registered may give anything
+_NO_LISTS = frozenset((
+    "text", "string", "str", "markdown", "integer", "int", "number", "float", "boolean", "bool", "object", "slider",
+    "base64", "stream", "file", "image", "audio", "video", "model-3d",
+))  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,11 +222,35 @@ class _Compiler(ScalarCompiler):
         if isinstance(value, str) and value.startswith("...${"):
             parts = self.parts(value, path)
             if parts is None or len(parts) != 2 or not isinstance(parts[1], Reference):
+                self.look_at_spread(value, parts or (), path)
                 return False, self.filled(value, parts, path)
             return True, self.spread(value, parts[1], path)
+        if isinstance(value, str) and (found := _BARE_SPREAD.fullmatch(value)):
+            words = say(
+                "`{text}` is sent as it is written; a list's items are spread with `...${{{name}}}`",
+                text=value,
+                name=found[1],
+            )
+            self.note(words, path)
         return False, self.value(value, path)
 
+    def look_at_spread(self, text: str, parts: tuple[Part, ...], path: Path) -> None:
+        """`...${x}` with more behind it is text, and can hardly be meant so."""
+        if len(parts) < 3:
+            return
+        if isinstance(parts[2], str) and parts[2].strip(" ,") == "..." and len(parts) > 3:
+            self.flaw(say("two lists are spread in one item; write an item for each"), path)
+        else:
+            self.note(say("`{text}` is text: only a whole item `...${{...}}` spreads a list", text=text[:40]), path)
+
     def spread(self, text: str, reference: Reference, path: Path) -> Render:
+        cast = reference.cast
+        if cast is not None and not cast.is_list and cast.type in _NO_LISTS:
+            mend = "list" if cast.type == "stream" else f"{cast.type}[]"
+            words = say(
+                "`...` spreads a list, and `as {type}` never gives one; write `as {mend}`", type=cast.type, mend=mend
+            )
+            self.flaw(words, path, cast.start, cast.length)
         if reference.cast is None:
             reference = replace(reference, cast=Cast("list"))  # so that the default `[]` and a form's text are lists
         self.look_at((reference,), path, is_spread=True)

@@ -41,22 +41,29 @@ def to_text(value: Any) -> str:
 
 
 def joined_bytes(value: Any) -> Any:
-    """The value of a stream, where fragments of bytes are one, as those of text are. Raises Uncollected."""
+    """The value of a stream, where fragments of bytes are one, as those of text are, and none are nothing. Raises Uncollected."""
     found = settled(value)
-    is_pieces = isinstance(value, Chunks) and value.fragmented and isinstance(found, list) and found
+    is_pieces = isinstance(value, Chunks) and value.fragmented and isinstance(found, list)
     return b"".join(found) if is_pieces and all(isinstance(chunk, bytes) for chunk in found) else found
 
 
 def json_text(value: Any) -> str:
-    """The value as JSON, non-ASCII characters as they are. Raises CastError."""
+    """The value as JSON, non-ASCII characters as they are. Raises CastError, and Uncollected for a stream in it."""
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, default=_whole)
     except (ValueError, TypeError, RecursionError) as error:
         if str(error).startswith("Out of range float"):
             raise CastError(say("NaN and Infinity cannot be written as JSON")) from None
         if names := names_in(value):
             raise CastError(closed(names)) from None
         raise CastError(say("{value} cannot be written as JSON", value=shown(value))) from None
+
+
+def _whole(value: Any) -> Any:
+    """What stands in JSON in place of what JSON has no word for: the value of a stream."""
+    if isinstance(value, Chunks):
+        return settled(value)
+    raise TypeError
 
 
 def decode(value: bytes) -> str:

@@ -22,12 +22,7 @@ SENTENCES: dict[str, str] = {
     "compose: `{file}` cannot be written: {why}": "compose: 无法写入 `{file}`：{why}",
     "■ stopped": "■ 已停止",
     # cli/asking.py
-    "? {job} is about to run": "? {job}即将运行",
-    "? {job}: {message}": "? {job}：{message}",
-    "? {job} is done": "? {job}已完成",
-    "  Enter goes on; text or JSON takes the place of its input; Ctrl-C stops the run": "  按回车继续；输入文本或 JSON 会替换它的输入；Ctrl-C 停止运行",
-    "  Enter goes on; text or JSON takes the place of its output; Ctrl-C stops the run": "  按回车继续；输入文本或 JSON 会替换它的输出；Ctrl-C 停止运行",
-    "  Enter goes on without an answer; Ctrl-C stops the run": "  按回车不作回答、直接继续；Ctrl-C 停止运行",
+    "this needs {names}, which is not set: type it below, kept until this ends, or put it into a file `.env`; with `--local` requests to OpenAI-style services need no key": "需要 {names}，但它还没有设置：请在下面输入（只保留到结束），或写进 `.env` 文件；加上 `--local`，OpenAI 式的请求不需要密钥",
     # cli/diagram.py
     "the id of the workflow, where there are several; else all are shown": "工作流的 id（有多个工作流时）；不写则显示全部",
     "as Mermaid text, for Markdown pages; else as a tree": "输出 Mermaid 文本，用于 Markdown 页面；不写则输出树形图",
@@ -379,6 +374,7 @@ SENTENCES: dict[str, str] = {
     "the component `{type}` broke: {reason}": "组件 `{type}` 出了故障：{reason}",
     "the environment variable `{name}` is not set. Put `{name}=...` into a `.env` file beside this one, or give it with `-e {name}=...`": "没有设置环境变量 `{name}`。请把 `{name}=...` 写入这个文件旁边的 `.env` 文件，或用 `-e {name}=...` 给出",
     "the environment variable `{name}` is not set. Put `{name}=...` into a `.env` file beside this one, or run with `--local` (`local=True` in Python) to use the embedded model, without a key": "没有设置环境变量 `{name}`。请把 `{name}=...` 写入这个文件旁边的 `.env` 文件，或用 `--local`（Python 中写 `local=True`）运行，改用不需要密钥的内置模型",
+    "a value of the job `{job}` is nested too deep": "任务 `{job}` 的一个值嵌套过深",
     "the job `{job}` broke: {reason}": "作业 `{job}` 出了故障：{reason}",
     # engine/fill.py
     "a template wants what nobody can get: {what}": "模板需要一个谁也得不到的值：{what}",
@@ -411,6 +407,17 @@ SENTENCES: dict[str, str] = {
     "the output is longer than {limit} MiB; the run was ended": "输出超过{limit} MiB；运行已结束",
     "the stream is longer than {limit} MiB and its start is gone; read it in a job that starts with it": "流超过{limit} MiB，它的开头已不在；请在与它同时开始的作业中读取",
     "the stream was stopped by another of its readers": "这个流被它的另一个读取者停止了",
+    # engine/summary.py
+    "✓ done": "✓ 完成",
+    "✗ incomplete": "✗ 不完整",
+    "✗ failed": "✗ 失败",
+    "… running": "… 运行中",
+    "? waits for an answer": "? 等待回答",
+    "first delta {seconds} s": "首个增量 {seconds} 秒",
+    "total {seconds} s": "总计 {seconds} 秒",
+    "{count} tokens": "{count}个词元",
+    "answered by {model}": "由 {model} 回答",
+    "answered by {model}, not by {other}": "由 {model} 回答，而不是 {other}",
     # engine/unmatched.py
     "the answer is a stream; write `{each}`, or ask for none: `stream: false`": "回答是流；请写 `{each}`，或者不要流：`stream: false`",
     "the answer streams as JSON chunks; for a part of each add `output: ${{{source}[].…}}`": "回答以 JSON 数据块流式返回；要取每块的一部分，请加上 `output: ${{{source}[].…}}`",
@@ -523,6 +530,7 @@ SENTENCES: dict[str, str] = {
     "`<<` takes a mapping or a list of mappings": "`<<` 应是映射，或由映射组成的列表",
     "{name} is empty": "{name}是空的",
     # language/expression.py
+    "malformed `{whole}`: there are no comparisons in `${{}}`; choose with the key `?`": "`{whole}` 写法不对：`${{}}` 中不能比较；请用键 `?` 来选择",
     "malformed `{whole}`: after the path come `as type`, `| default` or `@(note)`": "`{whole}` 写法不对：路径后面只能是 `as 类型`、`| 默认值` 或 `@(说明)`",
     "`{written}` is a full-width character; write `{meant}`": "`{written}` 是全角字符；请写 `{meant}`",
     "`{rest}` cannot stand in a path": "`{rest}` 不能出现在路径中",
@@ -555,6 +563,23 @@ SENTENCES: dict[str, str] = {
     "`;{format}` cannot be used here, where nothing is loaded": "这里不加载任何内容，不能用 `;{format}`",
     "{value} is no data URI, such as `data:text/plain;base64,aGk=`": "{value}不是 data URI，例如 `data:text/plain;base64,aGk=`",
     "{value} is no base64": "{value}不是 base64",
+    # language/json_words.py
+    "{problem}: line {line} column {column} (char {position})": "{problem}：第{line}行第{column}列（字符{position}）",
+    "Expecting value": "这里缺少一个值",
+    "Expecting property name enclosed in double quotes": "这里应是双引号中的键名",
+    "Expecting ':' delimiter": "这里应是 ':'",
+    "Expecting ',' delimiter": "这里应是 ','",
+    "Extra data": "值的后面还有多余的内容",
+    "Unterminated string starting at": "从这里开始的字符串没有结束",
+    "Invalid control character at": "这里有不允许的控制字符",
+    "Invalid \\escape": "反斜杠转义写法不对",
+    "Invalid \\uXXXX escape": "\\uXXXX 转义写法不对",
+    "Illegal trailing comma before the end": "结尾之前多了一个逗号",
+    # language/lookalikes.py
+    "`{name}(...)` is a filter of other languages; after `|` stands a default, as in `${{input.x | 5}}`": "`{name}(...)` 是别的语言的过滤器；`|` 后面是默认值，例如 `${{input.x | 5}}`",
+    "`{name}` is a default, the text that stands in for a missing value; there are no filters": "`{name}` 是默认值，即缺少值时代替它的文本；这里没有过滤器",
+    "the second `}` after a `${...}` is sent as it is written": "`${...}` 后面的第二个 `}` 会原样发送",
+    "`\\` does not keep `${...}` from being filled in; for the text itself write `$${`": "`\\` 不会阻止 `${...}` 被替换；要写这段文字本身，请写 `$${`",
     # language/operators.py
     "\"*\" takes `input` and `where`, not `{key}`": "\"*\" 只接受 `input` 和 `where`，不接受 `{key}`",
     "\"*\" needs `input`, the list it goes over": "\"*\" 需要 `input`，即要逐项处理的列表",
@@ -627,6 +652,10 @@ SENTENCES: dict[str, str] = {
     "unknown source `{key}`{near}": "未知的来源 `{key}`{near}",
     "unknown source `{key}`; did you mean `{field}`?": "未知的来源 `{key}`；是不是想写 `{field}`？",
     # language/template.py
+    "`{text}` is sent as it is written; a list's items are spread with `...${{{name}}}`": "`{text}` 会原样发送；展开列表的各项要写成 `...${{{name}}}`",
+    "`...` spreads a list, and `as {type}` never gives one; write `as {mend}`": "`...` 用来展开列表，而 `as {type}` 不会给出列表；请写 `as {mend}`",
+    "two lists are spread in one item; write an item for each": "一项中展开了两个列表；请各写一项",
+    "`{text}` is text: only a whole item `...${{...}}` spreads a list": "`{text}` 是文本：只有整项都是 `...${{...}}` 才会展开列表",
     "`{{{key}}}` is a mapping in YAML; a value is written `${{{key}}}`": "`{{{key}}}` 在 YAML 中是映射；引用值要写成 `${{{key}}}`",
     "a list is needed here, this is {value}": "这里需要列表，写的却是{value}",
     "mapping keys are not templates: `${...}` is not filled in here": "映射的键不是模板：`${...}` 在这里不会被填入值",
@@ -871,6 +900,8 @@ SENTENCES: dict[str, str] = {
     "{host} sent an answer without text: {answer}": "{host}返回的回答中没有文本：{answer}",
     "{host} sent no content type: \"{words}\"": "{host}没有写明内容类型：\"{words}\"",
     "{host} sent JSON that cannot be read ({reason})": "{host}返回的 JSON 无法读取（{reason}）",
+    # words.py
+    ", ": "、",
     # workflow/actions.py
     "component `{id}` has {count} actions and no default; say `action:`": "组件 `{id}` 有{count}个动作而没有默认动作；请写明 `action:`",
     "`component` is an id or a mapping, this is {value}": "`component` 应是 id 或映射，这里是{value}",
@@ -914,6 +945,9 @@ SENTENCES: dict[str, str] = {
     "`{name}` is missing": "缺少 `{name}`",
     "`{name}`: {problem}": "`{name}`：{problem}",
     # workflow/items.py
+    "only one component can be the default": "默认组件只能有一个",
+    "only one action can be the default": "默认动作只能有一个",
+    "only one workflow can be the default": "默认工作流只能有一个",
     "{thing} is a mapping, this is {value}": "{thing}应是映射，这里是{value}",
     "{thing} is a mapping, this is a list; for several, write `{what}s:`": "{thing}应是映射，这里是列表；要写多个，请用 `{what}s:`",
     "{thing} is a mapping: put a space after the `:` of `{key}`": "{thing}应是映射：请在 `{key}` 的 `:` 后面加一个空格",
@@ -989,6 +1023,9 @@ SENTENCES: dict[str, str] = {
     "which workflow? There are {known}": "运行哪个工作流？有{known}",
     "no workflow `{name}`{near}; there is {known}": "没有工作流 `{name}`{near}；可用的有{known}",
     # workflow/report.py
+    "a `,` cuts the brackets of `{text}`; a list is written `[1, 2]`, a text in quotes": "`,` 把 `{text}` 的括号截断了；列表要写成 `[1, 2]`，文本要放在引号里",
+    "the variable `{name}` is text and has no `{rest}`": "变量 `{name}` 是文本，没有 `{rest}`",
+    "`{text}` is text in YAML; a list is written `[1, 2]`": "`{text}` 在 YAML 中是文本；列表要写成 `[1, 2]`",
     "`jobs` is visible in jobs, not inside of a component; hand the value over with the job's `input`": "`jobs` 只在作业中可见，在组件内部不可见；请通过作业的 `input` 把值传进来",
     "no job `{job}`{near}": "没有作业 `{job}`{near}",
     "`context.{field}` is visible in jobs, not inside of a component": "`context.{field}` 只在作业中可见，在组件内部不可见",
@@ -1025,4 +1062,6 @@ SENTENCES: dict[str, str] = {
     # workflow/streaming.py
     "`output` is filled once for each chunk, where there is no `{source}`; write `${{{piece}}}`": "`output` 会对每个数据块填一次，那里没有 `{source}`；请写 `${{{piece}}}`",
     "the answer streams: write `${{{piece}}}`, or leave out `{key}: true`": "回答是流式的：请写 `${{{piece}}}`，或去掉 `{key}: true`",
+    # workflow/ungiven.py
+    "the job `{job}` gives no `{name}`{near}": "作业 `{job}` 没有给出 `{name}`{near}",
 }

@@ -119,7 +119,7 @@ class Form:
         view.show()
         self._busy(True)
         view.closed.add_done_callback(lambda _: self._busy(False))
-        self.run = run = self.workflow.start(values)
+        self.run = run = self.workflow.start(values, consents=True)
         if self._keep:
             self._keep(run)
         view.follow(run)

@@ -14,22 +14,21 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from IPython.core.error import UsageError as IPythonUsageError
-from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
+from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments
 from traitlets import Bool, Enum, List, Unicode, observe
 
 from composemagic.allowance import allow, parsed
-from composemagic.components.adopted import Way, adopt
+from composemagic.components.adopted import Called, Way, adopt
 from composemagic.errors import InputError, UsageError, suggest
 from composemagic.notebook.given import given, nested
+from composemagic.notebook.keys import ask_for_keys
 from composemagic.text import plain
 from composemagic.words import LANGUAGES, say, speak
 from composemagic.workflow.environment import pair
-from composemagic.workflow.inputs import lacking
 
 if TYPE_CHECKING:
     from composemagic.api import Workflow
-    from composemagic.components.calling import Function
     from composemagic.engine.run import Run
     from composemagic.notebook.form import Form
     from composemagic.notebook.view import View
@@ -125,15 +124,21 @@ class ComposeMagics(Magics):
     @argument(
         "--env-file", action="append", default=[], metavar="FILE", help=say("read variables from FILE instead of .env")
     )
-    @cell_magic
-    def compose(self, line: str, cell: str) -> None:
+    @line_cell_magic
+    def compose(self, line: str, cell: str | None = None) -> None:
         """Run the YAML workflow in this cell and stream its output below it.
 
             %%compose chat -i prompt="Explain machine learning" -o answer
 
         `chat` is then the workflow, to be called with other inputs: `chat(prompt="...")`; `answer` is this run. Inputs that
         are missing are asked for in a form below the cell.
+
+        `%compose secrets` lists the secret variables, where each comes from and where it may go, never a value;
+        `%compose secrets forget NAME [HOST]` asks again where one may go.
         """
+        if cell is None:
+            print(_told(line.split()))
+            return
         begun = self._begin(line, cell)
         if begun is None:
             return
@@ -145,20 +150,6 @@ class ComposeMagics(Magics):
             raise _interrupted(run, view) from None
         view.finish(run)
         run.raise_for_error()
-
-    @line_magic("compose")
-    def compose_line(self, line: str) -> None:
-        """`%compose secrets`: which secrets there are, where each comes from and where it may go; never a value.
-
-        `%compose secrets forget NAME [HOST]` asks again where one may go. A workflow stands below `%%compose`.
-        """
-        from composemagic.transport.known import told
-        from composemagic.workflow.environment import Environment
-
-        first, *words = line.split() or [""]
-        if first != "secrets":
-            raise UsageError(say("`%compose` knows `secrets`; a workflow stands below `%%compose`"))
-        print(told(words, Environment()))
 
     async def acompose(self, line: str, cell: str) -> None:
         """The same for a cell that a kernel awaits: the kernel can hear the Stop button meanwhile."""
@@ -190,6 +181,11 @@ class ComposeMagics(Magics):
         if options.check or options.diagram:
             self._tell(workflow, options)
             return None
+        if not options.local:
+            try:
+                ask_for_keys(workflow, self.shell)
+            except KeyboardInterrupt:
+                raise Interrupted(say("nothing was run")) from None
         if options.form or (self._can_click() and _missing(workflow, values)):
             self._show_form(workflow, values, options)
             return None
@@ -334,7 +330,7 @@ def _lazily(shell: Any) -> Way:
         loop = asyncio._get_running_loop()
     ways: list[Way] = []
 
-    def make(function: Callable[..., Any], name: str) -> Function:
+    def make(function: Callable[..., Any], name: str) -> Called:
         if not ways:
             from composemagic.notebook.functions import calling
 
@@ -404,11 +400,23 @@ def _interrupted(run: Run, view: View) -> Interrupted:
 
 def _missing(workflow: Workflow, values: dict[str, Any]) -> bool:
     """Whether all that is wrong is what a form would ask for; a name with a typo is told instead."""
+    from composemagic.workflow.inputs import lacking  # with all of the language behind it: `%load_ext` must stay light
+
     try:
         workflow.check(values)
     except InputError as error:
         return error.problems.keys() <= {one.name for one in lacking(workflow.inputs, values)}
     return False
+
+
+def _told(words: list[str]) -> str:
+    """What the line magic is asked for."""
+    from composemagic.transport.known import told
+    from composemagic.workflow.environment import Environment
+
+    if words[:1] != ["secrets"]:
+        raise UsageError(say("`%compose` knows `secrets`; a workflow stands below `%%compose`"))
+    return told(words[1:], Environment())
 
 
 def _input_hint() -> str:

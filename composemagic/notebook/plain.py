@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from composemagic.engine.asking import choices, meaning
 from composemagic.engine.events import (
     Delta,
     Event,
@@ -28,7 +29,7 @@ from composemagic.engine.summary import summary
 from composemagic.errors import UsageError
 from composemagic.notebook import jobs
 from composemagic.notebook.look import clipped
-from composemagic.notebook.questions import choices, question, still_open, typed
+from composemagic.notebook.questions import question, still_open
 from composemagic.notebook.still import nothing, output_text
 from composemagic.notebook.tree import value_text
 from composemagic.text import plain
@@ -96,7 +97,7 @@ class Plain:
                     if value is not None:
                         self._tell(f"  {clipped(run.redact(value_text(value, indent=None)), _SHORT)}")
                 self._tell(f"  {choices(point)}")
-                answers[point.id] = typed(input("> "))
+                answers[point.id] = meaning(input("> "))
         except EOFError:
             run.cancel()
         else:

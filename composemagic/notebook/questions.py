@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
+from composemagic.engine import asking
 from composemagic.engine.events import Interrupted, Point, Resumed
 from composemagic.engine.run import Run
 from composemagic.errors import UsageError
@@ -16,14 +18,12 @@ from composemagic.words import say
 __all__ = [
     "asked_html",
     "asked_text",
-    "choices",
     "editable",
     "edited",
     "facts",
     "fixed",
     "question",
     "still_open",
-    "typed",
 ]
 
 _LONGEST = 100_000  # characters that are edited below a cell
@@ -32,34 +32,7 @@ _SHORT = 200
 
 def question(point: Point) -> str:
     """What a point asks, as a sentence with its job."""
-    job = clipped(point.job_id)
-    if point.message:
-        return say("{job}: {message}", job=job, message=point.message)
-    if point.phase == "after":
-        return say("{job} is done. Go on with its output?", job=job)
-    if point.phase == "before":
-        return say("{job} is about to run. Go on with its input?", job=job)
-    return say("{job} asks", job=job)
-
-
-def choices(point: Point) -> str:
-    """How a point is answered where answers are typed."""
-    match point.phase:
-        case "before":
-            return say("Enter goes on; text or JSON takes the place of its input; Ctrl-C stops the run")
-        case "after":
-            return say("Enter goes on; text or JSON takes the place of its output; Ctrl-C stops the run")
-    return say("Enter goes on without an answer; Ctrl-C stops the run")
-
-
-def typed(line: str) -> Any:
-    """What a line means: an empty one to go on as it is (None), JSON what it says, all else is text."""
-    if not line.strip():
-        return None
-    try:
-        return json.loads(line)
-    except ValueError:
-        return line
+    return asking.question(replace(point, job_id=clipped(point.job_id)))
 
 
 def editable(run: Run, point: Point) -> str | None:
@@ -81,7 +54,7 @@ def edited(run: Run, point: Point, text: str) -> Any:
     if isinstance(point.value, str):
         return text
     if point.value is None:
-        return typed(text)
+        return asking.meaning(text)
     try:
         return json.loads(text)
     except ValueError as error:

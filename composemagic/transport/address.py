@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import quote
 
@@ -85,6 +86,7 @@ def _never_asked(host: str) -> RunError:
     )
 
 
+@lru_cache(maxsize=64)  # a workflow asks the same few hosts again and again
 def is_loopback(host: str) -> bool:
     """Whether a host, with or without a port, is this machine."""
     name = re.sub(r":\d*$", "", host) if host.startswith("[") or host.count(":") < 2 else host

@@ -13,6 +13,7 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Iterable
+from contextvars import ContextVar
 from ipaddress import ip_address
 from typing import Any, cast
 
@@ -20,12 +21,17 @@ import httpcore
 
 from composemagic.transport import address
 
-__all__ = ["Backend", "NoTLSError", "UnknownHostError", "UnreachableError"]
+__all__ = ["Backend", "NoTLSError", "UnknownHostError", "UnreachableError", "opened"]
 
 _READ_AHEAD = 2**18
 _WRITTEN_AT_ONCE = 2**18
+_HELD_BACK = 2**14
 _MOST_LEFT = 4  # reads of 64 KiB
 _NEXT_ADDRESS_SECONDS = 0.25  # RFC 8305, 8
+
+
+# the connections that were opened for the request which is being sent in this context
+opened: ContextVar[list[httpcore.AsyncNetworkStream] | None] = ContextVar("opened", default=None)
 
 
 class UnknownHostError(httpcore.ConnectError):
@@ -54,7 +60,7 @@ class Backend(httpcore.AsyncNetworkBackend):
         """Resolve the name, look at the addresses, connect to one of them. Raises RunError, httpcore.ConnectError."""
         try:
             async with asyncio.timeout(timeout):
-                return await _connected(address.allowed(host, await _addresses(host, port)), port)
+                stream = await _connected(address.allowed(host, await _addresses(host, port)), port)
         except TimeoutError:
             raise httpcore.ConnectTimeout from None
         except socket.gaierror as error:
@@ -65,6 +71,9 @@ class Backend(httpcore.AsyncNetworkBackend):
             if error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH):
                 raise UnreachableError(str(error)) from None
             raise httpcore.ConnectError(str(error)) from None
+        if (streams := opened.get()) is not None:
+            streams.append(stream)
+        return stream
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -123,10 +132,12 @@ class _Stream(httpcore.AsyncNetworkStream):
     def __init__(self, transport: asyncio.Transport, wire: _Wire) -> None:
         self._transport = transport
         self._wire = wire
+        self._held = b""
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """What has come, at most so many bytes; empty at the end. Raises httpcore.ReadError, ReadTimeout."""
         wire = self._wire
+        self._send_held()
         if not wire.parts and not wire.ended:
             try:
                 async with asyncio.timeout(timeout):
@@ -140,11 +151,24 @@ class _Stream(httpcore.AsyncNetworkStream):
         return b""
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Send bytes, as fast as the other side takes them. Raises httpcore.WriteError, WriteTimeout."""
+        """Send bytes, as fast as the other side takes them. Raises httpcore.WriteError, WriteTimeout.
+
+        The first few wait for the next, until the loop's next turn: a request's head and body go out as one.
+        """
+        if not buffer:
+            return
+        if not self._held and len(buffer) < _HELD_BACK and not self._is_gone:
+            self._held = bytes(buffer)
+            asyncio.get_running_loop().call_soon(self._send_held)
+            return
+        if len(buffer) < _HELD_BACK:
+            buffer, self._held = self._held + buffer, b""
+        else:
+            self._send_held()
         for begin in range(0, len(buffer), _WRITTEN_AT_ONCE):
             if begin:
                 await asyncio.sleep(0)  # a server that refuses says so before it hangs up: hear it out
-            if self._wire.lost or self._transport.is_closing():
+            if self._is_gone:
                 raise httpcore.WriteError("the connection was lost")
             self._transport.write(buffer[begin : begin + _WRITTEN_AT_ONCE])
             if self._wire.is_full:
@@ -154,10 +178,20 @@ class _Stream(httpcore.AsyncNetworkStream):
                 except TimeoutError:
                     raise httpcore.WriteTimeout from None
 
+    def _send_held(self) -> None:
+        held, self._held = self._held, b""
+        if held and not self._is_gone:  # else who reads or writes next hears of it
+            self._transport.write(held)
+
+    @property
+    def _is_gone(self) -> bool:
+        return self._wire.lost or self._transport.is_closing()
+
     async def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.AsyncNetworkStream:
         """The same connection under TLS. Raises NoTLSError, httpcore.ConnectTimeout."""
+        self._send_held()
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(timeout):

@@ -21,6 +21,7 @@ from composemagic.transport import address
 from composemagic.transport.failures import NETWORK_ERRORS, failure, redirect, status_error
 from composemagic.transport.inflow import Inflow, inflated
 from composemagic.transport.network import Network
+from composemagic.transport.quiet import quiet
 from composemagic.words import say
 
 __all__ = ["BODY_LIMIT", "Content", "Request", "Response", "Timeouts", "ask", "new_client", "send"]
@@ -141,7 +142,8 @@ async def _asked(way: httpx.AsyncBaseTransport, request: Request, timeouts: Time
     outgoing = _outgoing(request, limits)
     try:
         async with asyncio.timeout_at(deadline):
-            raw = await way.handle_async_request(outgoing)
+            with quiet():
+                raw = await way.handle_async_request(outgoing)
     except NETWORK_ERRORS as error:
         raise failure(error, request, timeouts, begun=False) from None
     limits["read"] = None  # from here on the inflow holds the watch
@@ -219,11 +221,14 @@ class Response:
         self._deadline = deadline
         self._inflow: Inflow | None = None
         self.status = raw.status_code
+        self._media_type: str | None = None
 
     @property
     def media_type(self) -> str:
         """The media type in lower case, without parameters; empty where the server named none."""
-        return (self.header("content-type") or "").partition(";")[0].strip().lower()
+        if self._media_type is None:
+            self._media_type = (self.header("content-type") or "").partition(";")[0].strip().lower()
+        return self._media_type
 
     @property
     def encoding(self) -> str:

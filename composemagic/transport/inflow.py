@@ -17,7 +17,7 @@ from composemagic.words import say
 
 __all__ = ["Inflow", "StalledError", "inflated"]
 
-_READ_AHEAD = 2**17
+_READ_AHEAD = 2**15  # what is parsed of as much stays in the processor's cache until it has gone through all floors
 _ONE_BY_ONE = 4
 _PIECE = 2**16  # bytes that are decompressed at once: a bomb goes off piece by piece, into the limits of who reads
 _ENCODINGS = frozenset({"gzip", "x-gzip", "deflate"})
@@ -119,8 +119,9 @@ class Inflow:
         if self._timer is not None:
             self._timer.cancel()
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            if not self._task.cancelling():  # once: it must be able to close the connection
+                self._task.cancel()
+            await asyncio.wait([self._task])
 
     async def _read(self) -> None:
         now = self._loop.time

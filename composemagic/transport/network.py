@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, cast
 from urllib.request import getproxies, proxy_bypass
 
@@ -12,7 +13,7 @@ import httpcore
 import httpx
 
 from composemagic.transport import address
-from composemagic.transport.connection import Backend
+from composemagic.transport.connection import Backend, opened
 
 __all__ = ["Network"]
 
@@ -112,12 +113,29 @@ class _Held(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         leave, self._leave = self._leave, None
-        if leave is None:
-            return
+        if leave is not None:
+            await _to_its_end(self._close(leave))
+
+    async def _close(self, leave: Callable[[], Any]) -> None:
         try:
             await self._stream.aclose()
         finally:
             await leave()
+
+
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Wait for work that goes to its end also where this task is cancelled meanwhile.
+
+    httpcore gives up in the middle of closing then, and the connection would stay open for good.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # seen: what fails in closing spoils nothing
+        raise
 
 
 class _Direct(httpx.AsyncBaseTransport):
@@ -146,10 +164,31 @@ class _Direct(httpx.AsyncBaseTransport):
             content=cast("AsyncIterator[bytes]", request.stream),
             extensions=request.extensions,
         )
-        answer = await self._pool.handle_async_request(asked)
+        streams: list[httpcore.AsyncNetworkStream] = []
+        token = opened.set(streams)
+        try:
+            answer = await self._pool.handle_async_request(asked)
+        except BaseException:
+            await _to_its_end(self._give_up(streams))
+            raise
+        finally:
+            opened.reset(token)
         return httpx.Response(
             answer.status, headers=answer.headers, stream=_Body(answer.stream), extensions=answer.extensions
         )
+
+    async def _give_up(self, streams: list[httpcore.AsyncNetworkStream]) -> None:
+        """Close what was opened for a request that failed.
+
+        One that is cancelled when its connection stands and nothing was sent yet leaves it in httpcore's pool, open and never
+        used again.
+        """
+        for connection in self._pool.connections if streams else ():
+            inner = getattr(connection, "_connection", None)
+            if getattr(inner, "_network_stream", None) in streams:
+                await connection.aclose()
+        for stream in streams:
+            await stream.aclose()
 
     async def aclose(self) -> None:
         await self._pool.aclose()

@@ -76,7 +76,7 @@ def _filtered() -> str:
 
 
 def _asked_for_a_tool() -> str:
-    return say("the model asked for a tool instead of answering; composemagic runs none")
+    return say("the model asked for a tool instead of answering; `type: agent` runs tools")
 
 
 def _cut_at(setting: str) -> Callable[[], str]:

@@ -104,16 +104,21 @@ class Reading:
         return self._watch.finished and self._watch.dialect is not None and not self._watch.dialect.done_counts
 
     def _check_format(self) -> None:
-        host, media_type = self._request.host, self._response.media_type
-        if self._format == "json-lines" and media_type == EVENTS:
+        if self._format == "json-lines" and self._response.media_type == EVENTS:
             raise RunError(
                 "content_type",
-                say("{host} sent an event stream, not lines of JSON: write `stream_format: json`", host=host),
+                say(
+                    "{host} sent an event stream, not lines of JSON: write `stream_format: json`",
+                    host=self._request.host,
+                ),
             )
         if self._format == "server-sent-events" and self._lines_only:
             raise RunError(
                 "content_type",
-                say("{host} sent lines of JSON, not events: write `stream_format: json-lines`", host=host),
+                say(
+                    "{host} sent lines of JSON, not events: write `stream_format: json-lines`",
+                    host=self._request.host,
+                ),
             )
 
     async def _events(self) -> AsyncGenerator[list[Any], None]:

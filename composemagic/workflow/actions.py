@@ -9,19 +9,22 @@ from typing import Any
 
 from composemagic.errors import suggest
 from composemagic.language.template import Template
-from composemagic.words import say
+from composemagic.words import listing, say
 from composemagic.workflow import schema, streaming
 from composemagic.workflow.component import Action, Call, CallSettings, Component
 from composemagic.workflow.foreign import Foreign, foreign, foreign_action, note_of
-from composemagic.workflow.items import Item, check_both, is_flat, listed, with_filled
+from composemagic.workflow.items import DEFAULT, Item, check_both, is_flat, listed, with_filled
 from composemagic.workflow.links import Links, keys_of
 from composemagic.workflow.report import BASE, Report
 
 __all__ = ["Components", "FindComponent"]
 
+Path = tuple[str | int, ...]
 FindComponent = Callable[[str], type[Component] | None]
 
 _ACTION_KEYS = ("id", "default", "output")
+# what some type has visible somewhere; `jobs` none has
+_OF_ANY_TYPE = (*BASE, "response", "result", "response[]", "result[]", "output", "item", "index", "messages", "tools")
 
 
 @dataclass(slots=True)
@@ -53,7 +56,7 @@ class Components:
             sentence = say("`component` is an id or a mapping, this is {value}", value=schema.kind(wanted))
             self.report.fault(sentence, (*job.path, "component"))
             return None
-        if wanted in (None, "__default__"):
+        if wanted in (None, DEFAULT):
             chosen = self.default_component(job)
         else:
             chosen = next((one for one in self.all if (one.item.id or "__component__") == wanted), None)
@@ -69,11 +72,11 @@ class Components:
         if len(self.all) < 2:
             return self.all[0] if self.all else None
         chosen = [one for one in self.all if one.item.is_default]
-        if len(chosen) == 1:
-            return chosen[0]
+        if chosen:
+            return chosen[0]  # that there is another one is drawn
         if any(one.item.data.get("default") not in (None, True, False) for one in self.all):
             return None  # that mistake is drawn; this one may vanish with it
-        known = ", ".join(f"`{one.item.id}`" for one in self.all if one.item.id)
+        known = listing(f"`{one.item.id}`" for one in self.all if one.item.id)
         if known:
             sentence = say("the job does not say which component it runs; there are {known}", known=known)
         else:
@@ -83,7 +86,7 @@ class Components:
 
     def action_of(self, job: Item, component: Checked) -> Action | None:
         wanted, ids = job.data.get("action"), [action.id or "__action__" for action in component.actions]
-        if isinstance(wanted, str) and wanted != "__default__":
+        if isinstance(wanted, str) and wanted != DEFAULT:
             if wanted in ids:
                 return component.compiled[ids.index(wanted)]
             sentence = say("no action `{id}`{near}", id=wanted, near=suggest(wanted, ids))
@@ -92,8 +95,8 @@ class Components:
         if len(ids) < 2:
             return component.compiled[0] if ids else None
         chosen = [at for at, action in enumerate(component.actions) if action.is_default]
-        if len(chosen) == 1:
-            return component.compiled[chosen[0]]
+        if chosen:
+            return component.compiled[chosen[0]]  # that there is another one is drawn
         name = component.item.id or component.item.data.get("type")
         sentence = say("component `{id}` has {count} actions and no default; say `action:`", id=name, count=len(ids))
         self.report.fault(sentence, job.path)
@@ -120,6 +123,7 @@ class Components:
         actions = listed(self.report, written if isinstance(written, list) else [], (*item.path, "actions"), "action")
         found = self.type_of(item, wanted)
         if found is None:
+            self.look_at_expressions(item)
             return Checked(item, actions, [None] * len(actions))
         if not actions and issubclass(found, Foreign):
             actions = [Item({}, item.path)]
@@ -131,6 +135,12 @@ class Components:
             return Checked(item, actions, foreign)
         compiled = iter(self.own(own, item, found))
         return Checked(item, actions, [other or next(compiled) for other in foreign])
+
+    def look_at_expressions(self, item: Item) -> None:
+        """What is wrong in the expressions of a component of no known type, whatever sources that would have."""
+        for key, value in schema.without_extensions(item.data).items():
+            if key not in schema.Component.model_fields or key in ("action", "actions"):
+                self.report.template(value, (*item.path, key), _OF_ANY_TYPE)
 
     def own(self, actions: list[Item], item: Item, found: type[Component]) -> list[Action]:
         """The actions that are run here, checked together with their component."""
@@ -185,6 +195,7 @@ class Components:
     def check_component(self, item: Item, actions: list[Item], found: type[Component]) -> None:
         here, of_action = schema.component_of(found.type), schema.action_of(found.type)
         own, general = _split(item.data, schema.Component)
+        faults, before = self.report.faults, len(self.report.faults)
         of_actions = (*found.action.model_fields, "output")
         also = of_actions if is_flat(self.report, item.path, "actions") else ()
         check_both(self.report, item, "action")
@@ -195,14 +206,27 @@ class Components:
         for key in ("runtime", "max_concurrent_count"):
             if item.data.get(key) not in (None, "native") and key not in found.settings.model_fields:
                 self.report.not_used(key)
+        of_component = _places(faults[before:])
         for action in actions:
             fields, general = _split(action.data, schema.Action)
+            before = len(faults)
             self.report.faults += schema.check(schema.Action, general, action.path, of_action)
             self.report.faults += schema.check(found.action, fields, action.path, of_action)
-            for sentence, about, *in_key in found.faults(own, action.data):
-                where = about if isinstance(about, tuple) else (about,) if about else ()
-                of_component = where[:1] == ("..",)
-                path = (*item.path, *where[1:]) if of_component else (*action.path, *where)
+            self.check_values(item, action, own, found, _places(faults[before:]) | of_component)
+
+    def check_values(
+        self, item: Item, action: Item, own: dict[str, Any], found: type[Component], told: Collection[Path]
+    ) -> None:
+        """What the models cannot see; where they say something of a value (`told`) that is enough."""
+        for sentence, about, *in_key in found.faults(own, action.data):
+            where = about if isinstance(about, tuple) else (about,) if about else ()
+            if where[:1] == ("..",):
+                path = (*item.path, *where[1:])
+            elif where and where[0] not in action.data and where[0] in own:
+                path = (*item.path, *where)
+            else:
+                path = (*action.path, *where)
+            if not where or path not in told:
                 self.report.fault(sentence, path, in_key=any(in_key))
 
     def link(self, workflows: Collection[str]) -> None:
@@ -284,3 +308,8 @@ def _split(data: dict[str, Any], model: type[schema.Settings]) -> tuple[dict[str
     """The keys that belong to the type of a component, and those that every component or action has."""
     general = {key: value for key, value in data.items() if key in model.model_fields}
     return {key: value for key, value in data.items() if key not in general}, general
+
+
+def _places(faults: Iterable[schema.Fault]) -> set[Path]:
+    """The paths of some mistakes, and of what they stand in."""
+    return {fault.path[:end] for fault in faults for end in range(1, len(fault.path) + 1)}

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from composemagic.language.template import Template
 from composemagic.text import plain
-from composemagic.words import say
+from composemagic.words import listing, say
 from composemagic.workflow.job import ComponentJob, DelayJob, FanOutJob, IfJob, Job, PipelineJob, RandomRouterJob
 from composemagic.workflow.plan import Plan
 
@@ -149,7 +149,7 @@ def _line_of(node: Node) -> _Line:
 
 
 def _after(groups: tuple[tuple[str, ...], ...]) -> str:
-    return say("after {jobs}", jobs=", ".join(reduce(_or, map(_shown, group)) for group in groups))
+    return say("after {jobs}", jobs=listing(reduce(_or, map(_shown, group)) for group in groups))
 
 
 def _or(one: str, other: str) -> str:

@@ -7,6 +7,7 @@ import re
 from datetime import datetime, time, timedelta, tzinfo
 from typing import Any
 
+from composemagic.language.values import shown
 from composemagic.words import say
 
 __all__ = ["DurationError", "check_zone", "moment", "seconds"]
@@ -25,9 +26,8 @@ def seconds(value: Any) -> float:
     """The seconds of a duration. Raises DurationError for what is none, is negative, or is endless."""
     found = _of_text(value.strip()) if isinstance(value, str) else _of_number(value)
     if found is None or not math.isfinite(found) or found < 0:
-        shown = f'"{value[:40]}"' if isinstance(value, str) else str(value)[:40]
         raise DurationError(
-            say('a duration is seconds, or a text such as "500ms", "5s" or "2m", not {value}', value=shown)
+            say('a duration is seconds, or a text such as "500ms", "5s" or "2m", not {value}', value=shown(value))
         )
     return found
 
@@ -54,7 +54,10 @@ def check_zone(name: Any) -> tzinfo | None:
         return ZoneInfo(str(name))
     except (ValueError, OSError, LookupError):
         raise DurationError(
-            say("unknown time zone `{name}`; they are called like `Europe/Berlin`", name=name)
+            say(
+                "unknown time zone `{name}`; they are called like `Europe/Berlin`",
+                name=name if isinstance(name, str) else shown(name),
+            )
         ) from None
 
 
@@ -72,7 +75,7 @@ def moment(value: Any, zone: tzinfo | None) -> datetime:
         raise DurationError(
             say(
                 'a time is written "2030-01-31T09:00:00", or "09:00" for the next one, not {value}',
-                value=f'"{text[:40]}"',
+                value=shown(value),
             )
         ) from None
     return found if found.tzinfo is not None else found.replace(tzinfo=zone) if zone else found.astimezone()

@@ -5,13 +5,14 @@ An edge runs from a job to one that comes after it. Pure functions of ids; nothi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from composemagic.workflow.job import Job, Router
 
-__all__ = ["Graph", "cycle", "implied", "never_started"]
+__all__ = ["Graph", "cycle", "grown", "implied", "never_started"]
 
 Groups = tuple[tuple[str, ...], ...]
 Edges = Mapping[str, set[str]]
@@ -27,6 +28,11 @@ class Graph:
     def ids(self) -> tuple[str, ...]:
         """The ids of the jobs."""
         return tuple(job.id for job in self.jobs)
+
+    @cached_property
+    def order(self) -> Mapping[str, int]:
+        """The place of each job, from 0."""
+        return {job.id: at for at, job in enumerate(self.jobs)}
 
     @cached_property
     def routers(self) -> Mapping[str, tuple[str, ...]]:
@@ -99,9 +105,10 @@ def implied(written: Mapping[str, Groups], references: Mapping[str, Sequence[str
         if name in order and name != reader and not any(name in group for group in written[reader])
     ]
     free = [(reader, name) for reader, name in wanted if name not in _reach(explicit, reader)]
-    forward = {
-        name: {reader for reader, other in free if other == name and order[name] < order[reader]} for name in order
-    }
+    forward: dict[str, set[str]] = {name: set() for name in order}
+    for reader, name in free:
+        if order[name] < order[reader]:
+            forward[name].add(reader)
     ways = {name: explicit[name] | forward[name] | set(routes.get(name, ())) & set(order) for name in order}
     found = dict(written)
     for reader, name in free:
@@ -123,28 +130,31 @@ def cycle(groups: Mapping[str, Groups]) -> list[str] | None:
 
 def never_started(groups: Mapping[str, Groups], routers: Mapping[str, Sequence[str]]) -> list[str]:
     """The routing targets that cannot start, because whoever may start them waits for them."""
-    started: set[str] = set()
-    while True:
-        new = {name for name in groups if name not in started and _can_start(name, groups, routers, started)}
-        if not new:
-            break
-        started |= new
     after = _edges(groups)
     for target, by in routers.items():
         for router in by:
             after.setdefault(router, set()).add(target)
+
+    def can_start(name: str, started: set[str]) -> bool:
+        is_free = name not in routers or not started.isdisjoint(routers[name])
+        return is_free and all(not started.isdisjoint(group) for group in groups[name])
+
+    started = grown(groups, after, can_start)
     left = [target for target in groups if target in routers and target not in started]
     # what only follows from another one that cannot start is not told
     return [target for target in left if not _reach(after, target).isdisjoint(routers[target])] or left[:1]
 
 
-def _can_start(
-    name: str, groups: Mapping[str, Groups], routers: Mapping[str, Sequence[str]], started: Iterable[str]
-) -> bool:
-    begun = set(started)
-    if name in routers and begun.isdisjoint(routers[name]):
-        return False
-    return all(not begun.isdisjoint(group) for group in groups[name])
+def grown(names: Iterable[str], after: Edges, joins: Callable[[str, set[str]], bool]) -> set[str]:
+    """Those of the names that join a growing set; each is asked again when one that it comes after has joined."""
+    found: set[str] = set()
+    ahead = deque(names)
+    while ahead:
+        name = ahead.popleft()
+        if name not in found and joins(name, found):
+            found.add(name)
+            ahead.extend(after.get(name, ()))
+    return found
 
 
 def _edges(groups: Mapping[str, Groups]) -> dict[str, set[str]]:
@@ -169,17 +179,18 @@ def _reach(edges: Edges, start: str) -> set[str]:
 
 def _circle(waits: Mapping[str, Sequence[str]], start: str, done: set[str]) -> list[str] | None:
     """A circle that can be reached from `start`; `done` are the jobs that lead to none. Without recursion: rows may be long."""
-    way: list[str] = []
+    way: dict[str, None] = {}
     ahead: list[Iterator[str]] = [iter([start])]
     while ahead:
         name = next(ahead[-1], None)
         if name is None:
             ahead.pop()
             if way:
-                done.add(way.pop())
+                done.add(way.popitem()[0])
         elif name in way:
-            return way[way.index(name) :]
+            ids = list(way)
+            return ids[ids.index(name) :]
         elif name not in done and name in waits:
-            way.append(name)
+            way[name] = None
             ahead.append(iter(waits[name]))
     return None

@@ -11,9 +11,11 @@ from composemagic.words import say
 from composemagic.workflow import schema
 from composemagic.workflow.report import Report
 
-__all__ = ["Item", "check_both", "is_flat", "listed", "with_filled"]
+__all__ = ["DEFAULT", "Item", "check_both", "is_flat", "listed", "with_filled"]
 
 Path = tuple[str | int, ...]
+
+DEFAULT = "__default__"  # the name of whichever component, action or workflow is the default one
 
 _PARTS = ("job", "jobs", "action", "actions", "input", "output")  # what is checked by itself
 _WORDS = ("name", "title", "description")  # for people: what looks like a reference there is an example
@@ -45,6 +47,7 @@ def listed(report: Report, found: list[Any], path: Path, what: str) -> list[Item
         else:
             report.fault(_no_mapping(value, what), (*path, at))
     _check_ids(report, items, what)
+    _check_defaults(report, items, what)
     return items
 
 
@@ -124,9 +127,25 @@ def _check_ids(report: Report, items: Iterable[Item], what: str) -> None:
     for item in items:
         if item.id is None:
             continue
-        if item.id == "__default__":
+        if item.id == DEFAULT:
             report.fault(say("`{name}` is a name that the language keeps for itself", name=item.id), (*item.path, "id"))
         other = first.setdefault(item.id, item)
         if other is not item:
             report.fault(_twice(what, item.id), (*item.path, "id"))
             report.fault(_as_well(what, item.id), (*other.path, "id"))
+
+
+def _check_defaults(report: Report, items: Iterable[Item], what: str) -> None:
+    defaults = [item for item in items if item.is_default] if what != "job" else []
+    for item in defaults if len(defaults) > 1 else ():
+        report.fault(_several_defaults(what), (*item.path, "default"))
+
+
+def _several_defaults(what: str) -> str:
+    match what:
+        case "component":
+            return say("only one component can be the default")
+        case "action":
+            return say("only one action can be the default")
+        case _:
+            return say("only one workflow can be the default")

@@ -10,7 +10,7 @@ from composemagic.errors import suggest
 from composemagic.language.conditions import Condition, compile_condition
 from composemagic.language.expression import Name, Reference
 from composemagic.language.template import Flaw, Hole, Template
-from composemagic.words import say
+from composemagic.words import listing, say
 from composemagic.workflow import schema
 from composemagic.workflow.duration import DurationError, seconds
 from composemagic.workflow.job import Hook, Interrupt, OnError, Retry
@@ -71,7 +71,7 @@ class Parts:
             self.flaw(
                 say(
                     "`__job__` is the only job of a workflow; here there are {jobs}",
-                    jobs=", ".join(f"`{name}`" for name in self.ids),
+                    jobs=listing(f"`{name}`" for name in self.ids),
                 ),
                 hole,
                 reference,
@@ -163,7 +163,8 @@ class Parts:
             return OnError()
         if isinstance(value, list):
             self.fault(
-                say("`on_error` is no list of jobs; write them among the others, and `to` with the id of the first"), path
+                say("`on_error` is no list of jobs; write them among the others, and `to` with the id of the first"),
+                path,
             )
             return None
         if not isinstance(value, dict):

@@ -9,7 +9,7 @@ from typing import Any
 from composemagic.errors import suggest
 from composemagic.language.formats import ENCODED
 from composemagic.language.template import Hole, compile_template
-from composemagic.words import say
+from composemagic.words import listing, say
 from composemagic.workflow import schema
 from composemagic.workflow.actions import Components
 from composemagic.workflow.graph import Graph, cycle, implied, never_started, referred
@@ -145,7 +145,7 @@ class Jobs:
         graph = Graph(found)
         routers = graph.routers
         for name in never_started(groups, routers):
-            by = ", ".join(f"`{router}`" for router in routers[name])
+            by = listing(f"`{router}`" for router in routers[name])
             self.report.fault(
                 say(
                     "the job `{name}` never starts: only {routers} can start it, and that waits for it",
@@ -184,7 +184,7 @@ def _component_type(kind: str) -> str:
 
 def _no_type(kind: Any, types: Sequence[str]) -> str:
     if isinstance(kind, str) and kind in JOB_TYPES:
-        known = ", ".join(f"`{name}`" for name in types)
+        known = listing(f"`{name}`" for name in types)
         return say(
             "a job of the type `{kind}` cannot stand inside another; there it is one of {known}", kind=kind, known=known
         )

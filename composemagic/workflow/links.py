@@ -13,14 +13,12 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from composemagic.errors import suggest
 from composemagic.words import say
 from composemagic.workflow.component import Call, CallSettings, Component, Settings, WorkflowId
-from composemagic.workflow.items import Item
+from composemagic.workflow.items import DEFAULT, Item
 from composemagic.workflow.report import Report
 
 __all__ = ["Links", "Pending", "keys_of"]
 
 Path = tuple[str | int, ...]
-
-DEFAULT = "__default__"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from composemagic.workflow.merge import Sources, Text, read
 from composemagic.workflow.plan import Job, Loaded, Plan
 from composemagic.workflow.recursion import endless
 from composemagic.workflow.report import BASE, Report
+from composemagic.workflow.ungiven import ungiven
 
 __all__ = ["Job", "Loaded", "Plan", "Text", "load"]
 
@@ -64,13 +65,14 @@ class _Loading:
         self.components.say_unused()
         if mistakes := self.report.mistakes():
             raise DocumentError(mistakes)
-        notes = self.report.notes()
-        named = {plan.id: replace(plan, notes=notes) for plan in plans}
+        named = {plan.id: plan for plan in plans}
         controller = self.data.get("controller") or {}
-        default = _default(workflows, named)
-        loaded = Loaded(self.report.document, named, default, notes, controller, self.report.places())
+        loaded = Loaded(self.report.document, named, _default(workflows, named), (), controller)
         self.check_recursion(loaded)
-        return loaded
+        self.report.findings.notes += ungiven(loaded.plans)
+        notes = self.report.notes()
+        named = {name: replace(plan, notes=notes) for name, plan in named.items()}
+        return replace(loaded, plans=named, notes=notes, places=self.report.places())
 
     def check_recursion(self, loaded: Loaded) -> None:
         for circle, path in endless(loaded.plans):

@@ -9,10 +9,11 @@ from typing import Any, cast
 
 from composemagic.errors import Mark, UsageError, suggest
 from composemagic.language.template import Flaw, Hole, Template
-from composemagic.words import say
+from composemagic.words import listing, say
 from composemagic.workflow.component import Action
 from composemagic.workflow.graph import Graph
 from composemagic.workflow.inputs import Input, infer
+from composemagic.workflow.items import DEFAULT
 from composemagic.workflow.job import ComponentJob, Job, LoopJob, PipelineJob, passes_input
 from composemagic.workflow.outputs import Output
 from composemagic.workflow.outputs import infer as infer_outputs
@@ -88,6 +89,8 @@ class Plan:
             return None
         name = self.written((*job.action.path, "workflow"))
         default = next(iter(self.family.values())) if len(self.family) == 1 else None
+        if name == DEFAULT:
+            return self.family.get(self.default_id or "")
         return self.family.get(name) if isinstance(name, str) else default
 
     @cached_property
@@ -102,7 +105,12 @@ class Plan:
     @cached_property
     def actions(self) -> tuple[Action, ...]:
         """Every action that a job of it may run, those inside of others included."""
-        return tuple(job.action for job in _all(self.jobs) if isinstance(job, ComponentJob))
+        return tuple(job.action for job in self.component_jobs)
+
+    @property
+    def component_jobs(self) -> tuple[ComponentJob, ...]:
+        """The jobs that run an action, those inside of others included."""
+        return tuple(job for job in _all(self.jobs) if isinstance(job, ComponentJob))
 
     def _own(self) -> tuple[Template, ...]:
         return () if self.output is None else (self.output,)
@@ -148,7 +156,7 @@ class Loaded:
         name = self.default if name is None else name
         if not self.plans:
             raise UsageError(say("there is no workflow in this document"))
-        known = ", ".join(f"`{each}`" for each in self.plans)
+        known = listing(f"`{each}`" for each in self.plans)
         if name is None:
             raise UsageError(say("which workflow? There are {known}", known=known))
         if name not in self.plans:

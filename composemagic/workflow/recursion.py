@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from composemagic.workflow.graph import grown
 from composemagic.workflow.job import ComponentJob, Job, PipelineJob
 from composemagic.workflow.plan import Plan
 
@@ -37,12 +38,13 @@ def _calls(plan: Plan) -> Iterator[tuple[str, Path]]:
 
 def _certain(plan: Plan) -> Iterator[ComponentJob]:
     """The component jobs that run in every run: no router chooses them, nor all that they wait for."""
-    sure: set[str] = set()
-    for _ in plan.jobs:  # as often as the longest way may be long
-        for job in plan.jobs:
-            waits = [other for group in job.depends_on for other in group]
-            if job.id not in plan.graph.routers and (not waits or not sure.isdisjoint(waits)):
-                sure.add(job.id)
+    graph = plan.graph
+    waits = {job.id: [other for group in job.depends_on for other in group] for job in plan.jobs}
+
+    def is_sure(name: str, sure: set[str]) -> bool:
+        return name not in graph.routers and (not waits[name] or not sure.isdisjoint(waits[name]))
+
+    sure = grown(waits, graph.after, is_sure)
     for job in plan.jobs:
         if job.id in sure:
             yield from _first(job)

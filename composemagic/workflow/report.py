@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,6 @@ from composemagic.language.expression import Name, Reference, references
 from composemagic.language.secret import closed, names_in
 from composemagic.language.sources import is_gateway
 from composemagic.language.template import (
-    BARE,
     Findings,
     Flaw,
     Hole,
@@ -24,6 +23,7 @@ from composemagic.language.template import (
     unknown_source,
 )
 from composemagic.words import say
+from composemagic.workflow.literals import cut_brackets, remarks, texts
 from composemagic.workflow.merge import Sources
 from composemagic.workflow.schema import Fault
 
@@ -36,9 +36,6 @@ BASE = ("input", "env", "context")  # the sources that are visible everywhere in
 _FIELDS = {"error": ("message", "kind", "sentence"), "step": ("index", "input"), "job": ("input", "output")}
 _RUN_FIELDS = ("run_id", "task_id", "session_id", "metadata")
 _VARIABLE = re.compile(r"(?<!\$)\$\{\s*env\.[^{}]*\}")
-_CURLY_QUOTES = re.compile(r"“[^“”]*”|‘[^‘’]*’")
-_WIDE_COMMA = re.compile(r"[!-~]+(?:，[ ]?[!-~]+)+")
-_WIDE_COLON = re.compile(r"[A-Za-z_][\w-]*：", re.ASCII)
 
 
 @dataclass(slots=True)
@@ -117,7 +114,7 @@ class Report:
         """Compile a value that may use the `sources`; null is none. `texts` and `spell` are those of `compile_template`."""
         if value is None:
             return None
-        self.note_literals(value, path, sources)
+        self.look_at_literals(value, path, sources)
         template = compile_template(
             value, path, findings=self.findings, is_quoted=self.is_quoted, texts=texts, spell=spell
         )
@@ -127,43 +124,16 @@ class Report:
             self.fill_now(value, path, template.holes, texts=texts)
         return template
 
-    def note_literals(self, value: Any, path: Path, sources: tuple[str, ...]) -> None:
-        """Say of literal text, and of an empty output, that it may mean something else than was meant."""
-        if path[-1:] == ("output",) and isinstance(value, str | dict | list) and (not value or value == "\n"):
-            self.note(say("an `output` is empty, so nothing is given; leave it out to give everything"), path)
-        for text, here in _texts(value, path):
-            found = BARE.fullmatch(text.strip())
-            if (
-                found
-                and found["source"] in sources
-                and (found["path"] or (here == path and path[-1] in ("input", "output")))
-            ):
-                bare = found[0]
-                self.note(
-                    say(
-                        "`{written}` is sent as it is written; a value is written `${{{wanted}}}`",
-                        written=bare,
-                        wanted=bare,
-                    ),
-                    here,
-                )
-            elif _CURLY_QUOTES.fullmatch(text) and not self.is_quoted(here):
-                words = say(
-                    "the quotes of `{text}` are sent as they are written; YAML's quotes are `\"`", text=text[:40]
-                )
-                self.note(words, here)
-            elif text == "None" and not self.is_quoted(here):
-                self.note(say("`None` is text in YAML; for nothing write `null`"), here)
-            elif _WIDE_COMMA.fullmatch(text) and not self.is_quoted(here):
-                self.note(say("`{text}` is one text: `，` is a full-width comma", text=text[:40]), here)
-            elif (wide := _WIDE_COLON.match(text)) and not self.is_quoted(here):
-                words = say(
-                    "`{text}` is text: it ends with a full-width colon; a key ends with `:` and a space", text=wide[0]
-                )
-                self.note(words, here)
+    def look_at_literals(self, value: Any, path: Path, sources: tuple[str, ...]) -> None:
+        """Say of literal text that it may mean something else than was meant."""
+        self.findings.notes += remarks(value, path, sources, self.is_quoted)
+        self.findings.flaws += cut_brackets(value, path, self.key_mark, self.value_mark)
 
-    def note(self, sentence: str, path: Path) -> None:
-        self.findings.notes.append(Flaw(sentence, path))
+    def value_mark(self, path: Path) -> Mark:
+        return self.document.mark(self.modern.origin(path))
+
+    def key_mark(self, path: Path) -> Mark:
+        return self.document.key_mark(self.modern.origin(path))
 
     def not_used(self, key: str) -> None:
         """Say of a key of the peer that it changes nothing here."""
@@ -172,7 +142,7 @@ class Report:
     def check_keys(self) -> None:
         """A provider's key has no place in a document, which is shown, shared and committed."""
         for document in self.document.documents:
-            for text, path in _texts(document.data, ()):
+            for text, path in texts(document.data, ()):
                 for key in keys_in(text):
                     sentence = say(
                         "a key stands in the YAML; put it into `.env` and write `${{env.{variable}}}`",
@@ -245,15 +215,6 @@ class Report:
         return found
 
 
-def _texts(value: Any, path: Path) -> Iterator[tuple[str, Path]]:
-    """Every text in a value, and its path."""
-    if isinstance(value, str):
-        yield value, path
-    elif isinstance(value, dict | list):
-        for step, inner in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from _texts(inner, (*path, step))
-
-
 def is_inside_component(path: Path) -> bool:
     """Whether a path in today's tree is a component's, where `${env.X}` waits until it is needed."""
     if path[:1] == ("components",):
@@ -280,8 +241,16 @@ def _job_itself(reference: Reference, visible: Sequence[str], path: Path, jobs: 
 
 
 def _field_place(reference: Reference, end: int) -> tuple[int, int]:
-    """Where the first step of a reference's path stands, whose source ends at `end`."""
-    first = reference.path[0]
+    """Where the step of a reference's path stands that is not there; its source ends at `end`."""
+    first, text = reference.path[0], reference.path_text
+    if (
+        reference.source == "env"
+        and len(reference.path) > 1
+        and isinstance(first, Name)
+        and text.startswith(first.name)
+    ):
+        rest = text[len(first.name) :].removeprefix(".")
+        return end + 1 + len(text) - len(rest), len(rest)
     dotted = isinstance(first, Name) and reference.path_text.startswith(first.name)
     return (end + 1, len(first.name)) if isinstance(first, Name) and dotted else (end, len(reference.path_text))
 
@@ -292,8 +261,11 @@ def _unknown_field(reference: Reference, path: Path, jobs: Sequence[str]) -> str
     if source not in ("jobs", "context", "env", *_FIELDS):
         return None
     first = next((segment.name for segment in reference.path[:1] if isinstance(segment, Name)), None)
-    if first is None or (source == "env" and reference.path_text != first):
+    if first is None or (source == "env" and not reference.path_text.startswith(first)):
         return _no_name(source)
+    if source == "env" and len(reference.path) > 1:
+        rest = reference.path_text[len(first) :].removeprefix(".")
+        return say("the variable `{name}` is text and has no `{rest}`", name=first, rest=rest)
     if source == "jobs" and first not in (*jobs, "__job__"):
         near = suggest(first, jobs)
         return say("no job `{job}`{near}", job=first, near=near)

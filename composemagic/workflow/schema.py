@@ -10,7 +10,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from composemagic.errors import suggest
-from composemagic.words import say
+from composemagic.words import listing, say
 from composemagic.workflow.component import Settings
 
 __all__ = [
@@ -73,7 +73,7 @@ class Adapter(Settings):
     base_path: str | None = None
     origins: Any = None
     websocket: Any = None
-    max_concurrent_count: Any = None
+    max_concurrent_count: int | None = None
 
 
 class WebUI(Settings):
@@ -94,7 +94,7 @@ class Controller(Settings):
     adapter: Adapter | None = None
     adapters: list[Adapter] | None = None
     webui: WebUI | None = None
-    max_concurrent_count: Any = None
+    max_concurrent_count: int | None = None
     shutdown_pending_period: Any = None
     shutdown_timeout: Any = None
     threaded: Any = None
@@ -134,7 +134,7 @@ class Component(Settings):
     type: str
     default: bool = False
     runtime: Any = None
-    max_concurrent_count: Any = None
+    max_concurrent_count: int | None = None
     action: Any = None
     actions: Any = None
 
@@ -216,18 +216,20 @@ def check(model: type[Settings], data: Any, path: Path, place: str, *, also: Ite
         yield Fault(say("{place} is a mapping, this is {what}", place=place, what=kind(data)), path)
         return
     hints = _hints(model)
+    meant = ""  # the ends of the sentences for unknown keys, which name what is missed
     for key, value in data.items():
         if key in hints:
             yield from _faults(hints[key], value, (*path, key), place)
         elif not key.startswith("x-"):
             near = _meant(key, [*hints, *also])
+            meant += near
             if not near and key in _BODY_KEYS and "body" in (*hints, *also):
                 near = say("; it is part of the request: indent it below `body:`")
             yield Fault(
                 say("unknown key `{key}` in {place}{near}", key=key, place=place, near=near), (*path, key), True
             )
     for key in hints:
-        if key not in data and not hasattr(model, key):
+        if key not in data and not hasattr(model, key) and f"`{key}`" not in meant:
             yield Fault(say("{place} needs `{key}`", place=place, key=key), path)
 
 
@@ -243,7 +245,7 @@ def no_component_type(given: str, known: Iterable[str]) -> str:
     near = suggest(given, known) or suggest(given, LATER_COMPONENT_TYPES)
     if near:
         return say("unknown component type `{type}`{near}", type=given, near=near)
-    here = ", ".join(f"`{name}`" for name in known)
+    here = listing(f"`{name}`" for name in known)
     return say("unknown component type `{type}`; here: {known}", type=given, known=here)
 
 
@@ -349,7 +351,7 @@ def _outside(wanted: type, limits: range, value: Any, path: Path) -> Iterator[Fa
 
 def _unlisted(options: tuple[str, ...], value: Any, path: Path) -> Iterator[Fault]:
     if value not in options and not (isinstance(value, str) and "${" in value):
-        near = suggest(str(value), options) or say("; it is one of {options}", options=", ".join(options))
+        near = suggest(str(value), options) or say("; it is one of {options}", options=listing(options))
         yield Fault(say("unknown `{key}` {value}{near}", key=path[-1], value=kind(value), near=near), path)
 
 

@@ -74,7 +74,8 @@ def address(row: Row, faults: FaultServer) -> str:
 
 def start(row: Row, faults: FaultServer) -> Run:
     """Start the row's run through the public API."""
-    workflow = composemagic.load(document(row, address(row, faults)), env={"FAULTS_API_KEY": KEY})
+    base = address(row, faults)  # which is thereby the key's own host
+    workflow = composemagic.load(document(row, base), env={"FAULTS_API_KEY": KEY, "FAULTS_BASE_URL": base})
     return workflow.start({"prompt": prompt(row)})
 
 

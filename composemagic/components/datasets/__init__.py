@@ -47,7 +47,7 @@ from composemagic.components.given import Given, flag, holds_template, misfits, 
 from composemagic.errors import RunError, suggest
 from composemagic.language.casts import CASTS, CastError, convert, shown
 from composemagic.language.expression import Cast
-from composemagic.words import say
+from composemagic.words import listing, say
 from composemagic.workflow.component import Action, Batch, Component, Context, Settings, SettingsModel, Value
 from composemagic.workflow.schema import kind
 
@@ -155,7 +155,7 @@ def _format(path: str, said: Any) -> str:
     """The name of a file's format: as it is said, else by the file's ending. Raises RunError."""
     found = ENDINGS.get(PurePath(path).suffix.lower()) if said is None else said
     if found not in FORMATS:
-        names = ", ".join(FORMATS)
+        names = listing(FORMATS)
         if said is None:
             sentence = say("what is in `{path}`? say `format`, one of {names}", path=path, names=names)
         else:

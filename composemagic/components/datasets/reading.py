@@ -14,6 +14,7 @@ from typing import Any
 
 from composemagic.components.extras import needed
 from composemagic.errors import RunError
+from composemagic.language.json_words import json_problem, why_no_json
 from composemagic.words import say
 from composemagic.workflow.schema import kind
 
@@ -68,14 +69,14 @@ def _json_lines(file: Path, _: str | None) -> Iterator[Row]:
                 try:
                     yield json.loads(line)
                 except (ValueError, RecursionError) as error:
-                    raise _wrong(file, number, f"{error}") from None
+                    raise _wrong(file, number, why_no_json(error)) from None
 
 
 def _json(file: Path, _: str | None) -> Iterator[Row]:
     try:
         found = json.loads(file.read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError as error:
-        raise _wrong(file, error.lineno, error.msg) from None
+        raise _wrong(file, error.lineno, json_problem(error)) from None
     except RecursionError:
         raise _wrong(file, 1, say("it is nested too deep")) from None
     if not isinstance(found, list):

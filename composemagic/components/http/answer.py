@@ -6,11 +6,12 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from composemagic.errors import RunError
+from composemagic.language.values import shown
 from composemagic.transport.http import Request, Response
 from composemagic.transport.providers import Watch
 from composemagic.transport.reading import FORMATS, LINES, UNNAMED, Reading, is_stream
 from composemagic.transport.whole import read_chunk, read_value
-from composemagic.words import say
+from composemagic.words import listing, say
 from composemagic.workflow.component import Action, Batch, Context, Value
 
 __all__ = ["answered", "report"]
@@ -57,7 +58,7 @@ async def _stream_format(action: Action, context: Context) -> str | None:
     name = await context.render(action.fields.get("stream_format"))
     if name is not None and name not in FORMATS:
         raise RunError(
-            "request", say("`stream_format` is one of {known}, not {value}", known=", ".join(FORMATS), value=repr(name))
+            "request", say("`stream_format` is one of {known}, not {value}", known=listing(FORMATS), value=shown(name))
         )
     return None if name is None else str(name)
 

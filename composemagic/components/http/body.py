@@ -65,7 +65,7 @@ def _whole(body: Any, kind: str) -> bytes:
         return _json(body)
     if kind == _FORM and isinstance(body, dict):
         pairs = [(key, form_text(item)) for key, value in body.items() for item in _each(value) if item is not None]
-        return urlencode(pairs).encode()
+        return urlencode([(_utf8(str(key)), _utf8(text)) for key, text in pairs]).encode()
     if isinstance(body, dict):
         raise RunError("request", say("an object cannot be sent as {type}", type=kind))
     if isinstance(body, list):

@@ -11,6 +11,7 @@ from composemagic.components.http.limits import duration
 from composemagic.components.http.request import request_of
 from composemagic.errors import RunError
 from composemagic.language.casts import to_text
+from composemagic.language.values import shown
 from composemagic.transport.callbacks import Callbacks
 from composemagic.transport.http import Request, Response
 from composemagic.transport.providers import Watch, dialect_of
@@ -40,7 +41,7 @@ async def completed(action: Action, context: Context, request: Request, ask: Ask
     wait = _polled if kind == "polling" else _called_back
     if kind not in ("polling", "callback"):
         raise RunError(
-            "request", say("a completion is of `type: polling` or `type: callback`, not {value}", value=repr(kind))
+            "request", say("a completion is of `type: polling` or `type: callback`, not {value}", value=shown(kind))
         )
     try:
         async with asyncio.timeout(timeout) as limit:

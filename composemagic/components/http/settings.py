@@ -9,7 +9,8 @@ from typing import Any, Literal
 from composemagic.components.given import misfits
 from composemagic.components.http.limits import count, duration, rate
 from composemagic.errors import suggest
-from composemagic.words import say
+from composemagic.language.scalars import whole_reference
+from composemagic.words import listing, say
 from composemagic.workflow.component import Settings
 
 __all__ = ["METHODS", "HttpAction", "HttpSettings", "faults"]
@@ -108,6 +109,7 @@ def faults(settings: Mapping[str, Any], action: Mapping[str, Any]) -> Iterator[F
     """Sentences and the keys of the action they are about, for what the models cannot see."""
     yield from _address_faults(settings, action, say("an http-client action"))
     yield from _method_faults(action)
+    yield from _params_faults(action)
     yield from misfits(action, _CHECKS)
     yield from ((sentence, ("..", key)) for sentence, key in misfits(settings, _COMPONENT_CHECKS))
     yield from _stream_faults(action)
@@ -128,6 +130,13 @@ def _address_faults(settings: Mapping[str, Any], data: Mapping[str, Any], what: 
         yield say("{what} needs `endpoint`, or `path` and the component's `base_url`", what=what), None
 
 
+def _params_faults(data: Mapping[str, Any]) -> Iterator[Fault]:
+    params = data.get("params")
+    is_reference = isinstance(params, str) and whole_reference(params) is not None
+    if params is not None and not isinstance(params, dict) and not is_reference:
+        yield say("`params` is a mapping of names to values"), "params"
+
+
 def _method_faults(data: Mapping[str, Any]) -> Iterator[Fault]:
     method = data.get("method")
     if isinstance(method, str) and "${" not in method and method.upper() not in METHODS:
@@ -139,7 +148,7 @@ def no_method(method: str) -> str:
     near = suggest(method.upper(), METHODS)
     if near:
         return say("unknown method `{method}`{near}", method=method, near=near)
-    return say("unknown method `{method}`; it is one of {known}", method=method, known=", ".join(METHODS))
+    return say("unknown method `{method}`; it is one of {known}", method=method, known=listing(METHODS))
 
 
 def _stream_faults(action: Mapping[str, Any]) -> Iterator[Fault]:
@@ -177,6 +186,7 @@ def _completion_faults(settings: Mapping[str, Any], completion: Mapping[str, Any
     for sentence, key in (
         *_address_faults(settings, completion, say("a polling completion")),
         *_method_faults(completion),
+        *_params_faults(completion),
     ):
         yield (sentence, key) if key else (sentence,)
     if completion.get("status") is not None and completion.get("success_when") is None:

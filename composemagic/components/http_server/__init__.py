@@ -112,14 +112,14 @@ class HttpServer(HttpClient):
         if "endpoint" in action:
             yield say("an http-server action has a `path`, below the server's own address"), "endpoint"
         if not _written_start(settings):
-            yield say("an http-server needs `start`, its command as a list, such as [ollama, serve]"), None
+            yield say("an http-server needs `start`, its command as a list, such as [ollama, serve]"), "start"
         port = settings.get("port")
         if (
             port is not None
             and not holds_template(port)
             and (not str(port).isdecimal() or not 0 < int(str(port)) < 65536)
         ):
-            yield say("`port` is a number from 1 to 65535, not {port}", port=schema.kind(port)), None
+            yield say("`port` is a number from 1 to 65535, not {port}", port=schema.kind(port)), "port"
         yield from super().faults({**settings, "base_url": "http://127.0.0.1"}, action)
 
     async def run(self, action: Action, context: Context) -> AsyncGenerator[Any, None]:

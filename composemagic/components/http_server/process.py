@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from composemagic.components.threads import DaemonThread
 from composemagic.errors import RunError
+from composemagic.threads import DaemonThread
 from composemagic.words import say
 
 __all__ = ["Launch", "serving"]

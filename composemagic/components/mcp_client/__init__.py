@@ -35,7 +35,7 @@ from composemagic.components.given import Given, holds_template, seconds
 from composemagic.components.mcp_client.session import ByCommand, ByUrl, Session, failure
 from composemagic.components.tool import Tool
 from composemagic.errors import RunError, suggest
-from composemagic.words import say
+from composemagic.words import listing, say
 from composemagic.workflow.component import Action, Component, Context, Settings, SettingsModel, Value
 
 __all__ = ["McpClient"]
@@ -212,7 +212,7 @@ async def _listed(client: Any) -> list[Any]:
 async def _check_name(client: Any, session: Session, timeout: float, name: str) -> None:
     known = [one.name for one in await _guarded(_listed(client), session, timeout)]
     if name not in known:
-        near = suggest(name, known) or say("; it has {names}", names=", ".join(f"`{one}`" for one in known))
+        near = suggest(name, known) or say("; it has {names}", names=listing(f"`{one}`" for one in known))
         raise RunError("tool", say("the MCP server has no tool `{name}`{near}", name=name, near=near))
 
 

@@ -42,12 +42,12 @@ from composemagic.components.given import Given, flag, holds_template, whole_num
 from composemagic.components.http_client import HttpClient
 from composemagic.components.model.messages import from_openai, to_openai, tools_to_openai
 from composemagic.components.model.params import no_pooling, params_of, wrong_params
-from composemagic.components.threads import DaemonThread
 from composemagic.components.together import together
 from composemagic.errors import RunError
 from composemagic.language.template import Template
 from composemagic.local import files, serve
-from composemagic.words import say
+from composemagic.threads import DaemonThread
+from composemagic.words import listing, say
 from composemagic.workflow.component import Action, Component, Context, LocalAddress, Settings, SettingsModel, Value
 
 __all__ = ["Model"]
@@ -153,9 +153,9 @@ class Model(Component):
     def faults(cls, settings: Mapping[str, Any], action: Mapping[str, Any]) -> Iterable[tuple[Any, ...]]:
         task, driver = str(settings.get("task")), settings.get("driver")
         if task not in _TASKS and "task" in settings:
-            yield _no_task(task), None
+            yield _no_task(task), "task"
         if driver not in (None, "llamacpp"):
-            yield _no_driver(driver), None
+            yield _no_driver(driver), "driver"
         wanted = _TASKS.get(task)
         if wanted and sum(key in action for key in wanted) != 1:
             keys = say("`messages` or `prompt`") if len(wanted) > 1 else f"`{wanted[0]}`"
@@ -172,7 +172,7 @@ class Model(Component):
             and not holds_template(model)
             and model != _EMBEDDED
         ):
-            yield _not_a_file(model), None
+            yield _not_a_file(model), "model"
 
     async def run(self, action: Action, context: Context) -> AsyncGenerator[Any, None]:
         """Run the model and yield one Value, or pieces of text. Raises RunError."""
@@ -353,7 +353,7 @@ def _text(answer: Any, part: str) -> str:
 
 
 def _no_task(task: Any) -> str:
-    tasks = ", ".join(_TASKS)
+    tasks = listing(_TASKS)
     return say("composemagic runs models for the tasks {tasks}, not for `{task}`", tasks=tasks, task=task)
 
 

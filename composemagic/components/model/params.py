@@ -8,7 +8,7 @@ from typing import Any
 from composemagic.components.given import Given, holds_template
 from composemagic.errors import suggest
 from composemagic.local import serve
-from composemagic.words import say
+from composemagic.words import listing, say
 
 __all__ = ["no_pooling", "params_of", "wrong_params"]
 
@@ -55,4 +55,4 @@ def wrong_params(params: Mapping[str, Any], *, embeds: bool) -> Iterable[tuple[A
 
 def no_pooling(value: Any) -> str:
     """The sentence for a pooling that is none."""
-    return say("`pooling` is one of {options}, not {value}", options=", ".join(serve.POOLINGS), value=value)
+    return say("`pooling` is one of {options}, not {value}", options=listing(serve.POOLINGS), value=value)

@@ -15,6 +15,7 @@ from composemagic.components.vector_store.filters import fitting
 from composemagic.components.vector_store.sqlite import SqliteVectors
 from composemagic.errors import RunError
 from composemagic.language.casts import to_text
+from composemagic.text import clean
 from composemagic.words import say
 from composemagic.workflow.schema import kind
 
@@ -117,7 +118,7 @@ class Acting:
         given = await self._given.get("vector_id")
         if given is None:
             return None
-        return [to_text(each) for each in (given if isinstance(given, list) else [given])]
+        return [clean(to_text(each)) for each in (given if isinstance(given, list) else [given])]
 
     async def _said(self, count: int) -> tuple[Sequence[str | None], Sequence[Mapping[str, Any]]]:
         """The document and the metadata of each vector."""

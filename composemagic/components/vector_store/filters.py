@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from composemagic.errors import RunError, suggest
-from composemagic.words import say
+from composemagic.language.comparison import COMPARISONS
+from composemagic.words import listing, say
 from composemagic.workflow.schema import kind
 
 __all__ = ["Fits", "fitting"]
@@ -16,14 +16,7 @@ __all__ = ["Fits", "fitting"]
 Fits = Callable[[str, Mapping[str, Any]], bool]
 
 OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
-    "eq": operator.eq,
-    "neq": operator.ne,
-    "gt": operator.gt,
-    "gte": operator.ge,
-    "lt": operator.lt,
-    "lte": operator.le,
-    "in": lambda found, among: found in among,
-    "not-in": lambda found, among: found not in among,
+    name: COMPARISONS[name] for name in ("eq", "neq", "gt", "gte", "lt", "lte", "in", "not-in")
 }
 _LISTS = ("in", "not-in")
 
@@ -64,7 +57,7 @@ def _conditions(given: Any, key: str) -> Iterator[tuple[str, str, Any]]:
 
 def _operator(name: Any, value: Any) -> str:
     if name not in OPERATORS:
-        near = suggest(str(name), OPERATORS) or say("; it is one of {names}", names=", ".join(OPERATORS))
+        near = suggest(str(name), OPERATORS) or say("; it is one of {names}", names=listing(OPERATORS))
         raise RunError("input", say("unknown operator `{name}` in a filter{near}", name=name, near=near))
     # a template that will give a list is text until then
     if name in _LISTS and not isinstance(value, list) and not (isinstance(value, str) and "${" in value):

@@ -106,6 +106,6 @@ class SqliteVectors:
 
 def _written(metadata: Mapping[str, Any]) -> str:
     try:
-        return json.dumps(metadata, ensure_ascii=False)
+        return json.dumps(metadata)
     except (TypeError, ValueError, RecursionError) as error:
         raise RunError("input", say("`metadata` cannot be written into a file: {why}", why=error)) from None

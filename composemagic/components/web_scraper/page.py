@@ -15,6 +15,7 @@ from typing import Any
 from composemagic.components.extras import needed
 from composemagic.components.given import flag
 from composemagic.errors import RunError, suggest
+from composemagic.text import clean
 from composemagic.words import say
 from composemagic.workflow.schema import kind
 
@@ -124,7 +125,9 @@ class Page:
 
     def _parsed(self, content: bytes | str, content_type: str) -> Any:
         data, charset = (
-            (content.encode(), "utf-8") if isinstance(content, str) else (content, _charset(content, content_type))
+            (clean(content).encode(), "utf-8")
+            if isinstance(content, str)
+            else (content, _charset(content, content_type))
         )
         if re.search(r"(?<!xht)[/+m]xml\b", content_type) and "xhtml" not in content_type:
             parser = self._etree.XMLParser(encoding=charset, resolve_entities=False, no_network=True, recover=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from composemagic.engine.route import Route
 from composemagic.errors import RunError
 from composemagic.language.casts import to_text
+from composemagic.language.values import shown
 from composemagic.words import say
 from composemagic.workflow.job import IfJob, RandomRouterJob
 
@@ -54,5 +55,5 @@ async def _weight(template: Any, step: Step) -> float:
     except (TypeError, ValueError):
         weight = math.nan
     if not 0 <= weight < math.inf:
-        raise RunError("input", say("`weight` is a number from 0 on, not {value}", value=repr(value)))
+        raise RunError("input", say("`weight` is a number from 0 on, not {value}", value=shown(value)))
     return weight

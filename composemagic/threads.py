@@ -1,4 +1,4 @@
-"""Blocking work beside the private loop, on threads that a process which ends does not wait for."""
+"""Blocking work beside an event loop, on threads that a process which ends does not wait for, and word from one to the other."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-__all__ = ["DaemonThread"]
+__all__ = ["DaemonThread", "call_on", "on_daemon"]
 
 T = TypeVar("T")
 
@@ -36,7 +36,11 @@ class DaemonThread:
                 outcome = call(), None
             except BaseException as error:
                 outcome = None, error
-            _tell(loop, done, outcome)
+            call_on(loop, settle, outcome)
+
+        def settle(outcome: tuple[T | None, BaseException | None]) -> None:
+            if not done.done():  # cancelled: nobody waits any more
+                done.set_result(outcome)
 
         self._started().put(work)
         result, error = await done
@@ -68,13 +72,19 @@ class DaemonThread:
                 return
 
 
-def _tell(loop: asyncio.AbstractEventLoop, done: asyncio.Future[T], outcome: T) -> None:
-    def settle() -> None:
-        if not done.done():  # cancelled: nobody waits any more
-            done.set_result(outcome)
-
+async def on_daemon(call: Callable[[], T]) -> T:
+    """Call on a daemon thread of its own, which nobody can stop. Raises what the call raises."""
+    thread = DaemonThread("apart")
     try:
-        loop.call_soon_threadsafe(settle)
+        return await thread.do(call)
+    finally:
+        thread.end()
+
+
+def call_on(loop: asyncio.AbstractEventLoop, call: Callable[..., Any], *arguments: Any) -> None:
+    """Call on another loop's thread; a loop that is closed by now has no one left to tell."""
+    try:
+        loop.call_soon_threadsafe(call, *arguments)
     except RuntimeError:
         if not loop.is_closed():
             raise
