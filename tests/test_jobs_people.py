@@ -13,7 +13,7 @@ import composemagic
 from composemagic import RunError, UsageError
 from composemagic.allowance import is_allowed
 from composemagic.engine.events import Interrupted, Point, Resumed, RunFinished
-from composemagic.engine.interrupts import by_point
+from composemagic.engine.interrupts import Interrupts, by_point
 from composemagic.engine.run import Run
 from composemagic.workflow.component import Context, Value
 from tests.jobs import acting, load, output, ran, story
@@ -216,7 +216,7 @@ HOOKED = """
 def test_hooks_are_refused_until_python_allows_them() -> None:
     run = ran(HOOKED)
     assert run.error is not None and run.error.kind == "not_allowed"
-    assert run.error.sentence.endswith('If you trust this one, write in Python: composemagic.allow("hook")')
+    assert run.error.sentence.endswith('If you trust this one, write in Python: composemagic.allow("hook"), or in a terminal: --allow hook')
     assert run.error.mark is not None and "script" in run.error.mark.source.line(run.error.mark.line)
     undo = composemagic.allow("hook")
     try:
@@ -270,3 +270,17 @@ def test_what_cannot_be_allowed() -> None:
         UsageError, match=r"`allow` knows `shell`, `hook`, .*not `shel`; did you mean `shell`"
     ):
         composemagic.allow("shel")
+
+
+def test_a_point_that_is_answered_before_it_is_asked_is_told_first() -> None:
+    asked: list[tuple[str, ...]] = []
+
+    async def answer_at_once() -> Any:
+        points = Interrupts("run-1", lambda points: asked.append(tuple(point.job_id for point in points)))
+        asking = asyncio.ensure_future(points.ask("x-1", "a", "before", message=None, metadata=None, value=1))
+        await asyncio.sleep(0)
+        assert points.answer({points.points[0].id: 2})
+        return await asking
+
+    assert asyncio.run(answer_at_once()) == 2
+    assert asked == [("a",)]

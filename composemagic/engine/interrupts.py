@@ -81,6 +81,8 @@ class Interrupts:
     def answer(self, answers: Mapping[str, Any]) -> tuple[str, ...]:
         """Answer points by their ids; the ids of those that were open."""
         known = [name for name in answers if name in self.open]
+        if not set(known) <= set(self._asked):
+            self.ask_people(self.points)  # `points` were seen before all waited: who reads the events sees them first, too
         for name in known:
             del self.open[name]
             future = self._answers.pop(name)
@@ -114,7 +116,8 @@ def by_point(answers: Any, points: tuple[Point, ...]) -> dict[str, Any]:
     """What was answered, by point.
 
     `answers` is null for "go on everywhere", a mapping of points' ids or jobs' ids to answers, such a mapping below
-    `answer`, one point's `{job_id, run_id, answer}`, or the answer itself where only one point is open. Raises UsageError for what names no open point.
+    `answer`, one point's `{job_id, run_id, answer}`, or the answer itself where only one point is open. Raises UsageError
+    for what names no open point.
     """
     if answers is None:
         return {point.id: None for point in points}
