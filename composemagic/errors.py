@@ -198,7 +198,16 @@ def suggest(word: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.6) or difflib.get_close_matches(
         word.lower().replace("_", "-"), names, n=1, cutoff=0.6
     )
+    wide = _WIDE.search(word)
+    if wide is not None and any(part.strip() in names for part in _WIDE.split(word)[1:]):
+        return say("; `{char}` is a full-width character", char=wide[0])
+    if wide is not None and word[: wide.start()].strip() in names:
+        name = word[: wide.start()].strip()
+        return say("; did you mean `{name}`? `{char}` is a full-width character", name=name, char=wide[0])
     return say("; did you mean `{name}`?", name=near[0]) if near else ""
+
+
+_WIDE = re.compile("[，、：；。．]")
 
 
 def _restored(kind: type[ComposeError], args: tuple[Any, ...], state: dict[str, Any]) -> ComposeError:

@@ -6,6 +6,7 @@ import asyncio
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -15,7 +16,8 @@ import composemagic
 from composemagic import Run, RunError
 from composemagic.components import agent
 from composemagic.components.agent import shapes
-from composemagic.engine.events import Delta, Interrupted, RunFinished
+from composemagic.engine.asking import choices, question
+from composemagic.engine.events import Delta, Interrupted, Point, RunFinished
 from tests.component_examples import documented, example, mistakes, notes
 from tests.conftest import ROOT, EchoServer
 from tests.servers.chat import ChatServer
@@ -471,6 +473,16 @@ def test_a_person_sees_a_call_before_it_runs(model: ChatServer, answer: Any, tol
     assert asked == [
         ("The agent wants to use the tool `add`.", {"kind": "tool_call", "name": "add", "arguments": {"a": 1, "b": 2}})
     ]
+
+
+def test_it_is_said_how_to_refuse_a_call() -> None:
+    call = {"kind": "tool_call", "name": "add", "arguments": {"a": 1}}
+    point = Point("p", "job-1", "r", "ask", "The agent wants to use the tool `add`.", call)
+    assert question(point) == "The agent wants to use the tool `add`."
+    assert choices(point).startswith("Enter lets the tool run; `false`, or a text that the model is told as the reason")
+    other = replace(point, message="Which one?", metadata=None)
+    assert question(other) == "job-1: Which one?"
+    assert choices(other) == "Enter goes on without an answer; Ctrl-C stops the run"
 
 
 def test_the_question_may_be_ones_own(model: ChatServer) -> None:

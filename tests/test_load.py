@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import json
 from pathlib import Path
@@ -227,7 +228,8 @@ def test_a_workflow_is_chosen_by_its_id() -> None:
     assert composemagic.load(SEVERAL, "sum").title == "Sum"
     assert load(SEVERAL.replace("title: Sum", "default: true")).plan().id == "sum"
     for name, sentence in {
-        None: "which workflow? There are `chat`, `sum`",
+        None: "which workflow? There are `chat`, `sum`. Name one: `composemagic run chat`, in a cell `-w chat`, "
+        'in Python `load(..., "chat")`',
         "caht": "no workflow `caht`; did you mean `chat`?; there is `chat`, `sum`",
     }.items():
         with pytest.raises(UsageError) as caught:
@@ -696,3 +698,26 @@ def test_whatever_is_typed_into_the_seed_it_loads_or_its_mistakes_are_drawn(at: 
         load(text)
     except DocumentError as error:
         assert all(mistake.draw() for mistake in error.mistakes)
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        (("one two",), 'inputs are given by name: `workflow(text="one two", n=...)`'),
+        (("x", 3), 'inputs are given by name: `workflow(text="x", n=3)`'),
+        (("x", 3, 4), 'inputs are given by name: `workflow(text="x", n=3)`'),
+        (("x" * 100,), "inputs are given by name: `workflow(text=..., n=...)`"),
+    ],
+)
+@pytest.mark.parametrize("way", ["run", "stream", "__call__", "arun"])
+def test_inputs_have_names(way: str, value: tuple[object, ...], sentence: str) -> None:
+    asks = composemagic.load('component: {type: echo, action: {text: "${input.text} ${input.n as integer}"}}')
+    with pytest.raises(UsageError) as caught:
+        made = getattr(asks, way)(*value)
+        asyncio.run(made)
+    assert caught.value.args == (sentence,)
+
+
+def test_a_value_without_a_name_where_none_is_asked_for() -> None:
+    with pytest.raises(UsageError, match=r"asks for no inputs by name.*`workflow.start\(...\)`"):
+        composemagic.load("component: {type: echo, action: {text: hi}}")("one")

@@ -80,6 +80,14 @@ def test_a_note_in_chinese(name: str) -> None:
 
 # what looks like a mistake of the tables and is none
 RIGHT = {
+    "a key in quotes that holds a full-width colon": "component: {type: echo, action: {value: {'text：a': null}}}\n",
+    "a full-width comma in one of several options": (
+        "component: {type: echo, action: {value: '${input.x as select/你好，世界,再见}'}}\n"
+    ),
+    "a case among the options": (
+        "workflow: {jobs: [{id: a, type: switch, input: '${input.m as select/b,c}', cases: [{value: b, then: d}]},"
+        " {id: d, component: {type: echo, action: {text: hi}}}]}\n"
+    ),
     "an input that another job gives": (
         "workflow: {jobs: [{id: a, component: one, input: {x: 1}}, {id: b, component: one, input: {y: 1}, depends_on: a}]}\n"
         "components: [{id: one, type: echo, action: {value: ['${input.x}', '${input.y}']}}]\n"

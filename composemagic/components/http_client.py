@@ -1,4 +1,20 @@
-"""`type: http-client`: one HTTP request an action; an event stream becomes a stream of chunks, anything else one value."""
+"""`type: http-client`: one HTTP request an action; an event stream becomes a stream of chunks, anything else one value.
+
+    component:
+      type: http-client
+      base_url: https://api.openai.com/v1
+      headers: {Authorization: "Bearer ${env.OPENAI_API_KEY}"}
+      timeout: 60s
+      action:
+        path: /chat/completions
+        body: {model: gpt-4o, messages: [{role: user, content: "${input.prompt as text}"}], stream: true}
+        stream_format: json
+        output: ${response[].choices[0].delta.content}
+
+An action names its address with `path`, below the component's `base_url`, or whole with `endpoint`. `output` reads `response`,
+or `response[]` for each chunk of a stream. `headers`, `timeout`, `max_retries` and `retry_delay` may stand on both; the others
+are listed in the README's table at the end.
+"""
 
 from __future__ import annotations
 

@@ -35,6 +35,7 @@ def remarks(text: str, parts: tuple[Part, ...]) -> Iterator[Remark]:
     yield from _late_casts(parts)
     if any(isinstance(part, Reference) for part in parts):
         yield from _filters(text, parts)
+        yield from _wide(text, parts)
         yield from _stray_braces(parts)
         yield from _backslashes(text, parts)
 
@@ -99,6 +100,24 @@ def _filters(text: str, parts: Iterable[Part]) -> Iterator[Remark]:
                 name=found[0],
             )
             yield Remark(sentence, default.start, len(written))
+
+
+_CURLY = re.compile(r"“[^“”]*”|‘[^‘’]*’")
+
+
+def _wide(text: str, parts: Iterable[Part]) -> Iterator[Remark]:
+    """What a Chinese keyboard gives for the `,` between options and for the quotes of a default."""
+    for reference in references(parts):
+        cast, default = reference.cast, reference.default
+        if cast is not None and cast.type == "select" and len(cast.options) == 1:
+            (option,) = cast.options
+            if found := re.search(r"\S[ ]?([，、])[ ]?\S", option):
+                words = say("`{text}` is one option: `{char}` is a full-width character", text=option, char=found[1])
+                yield Remark(words, cast.start, cast.length)
+        written = text[default.start : default.start + default.length].strip() if default and not default.quoted else ""
+        if default is not None and _CURLY.fullmatch(written):
+            words = say("the quotes of `{text}` are part of the default; quotes are `\"` or `'`", text=written[:40])
+            yield Remark(words, default.start, default.length)
 
 
 def _stray_braces(parts: Iterable[Part]) -> Iterator[Remark]:

@@ -2,7 +2,7 @@
 
 SENTENCES: dict[str, str] = {
     # allowance.py
-    '`{what}` runs programs on this computer, which a document may not do by itself. If you trust this one, write in Python: composemagic.allow("{what}")': '`{what}` 会在这台电脑上运行程序，文档不能自行这样做。如果你信任这份文档，请在 Python 中写：composemagic.allow("{what}")',
+    '`{what}` runs programs on this computer, which a document may not do by itself. If you trust this one, write in Python: composemagic.allow("{what}"), or in a terminal: --allow {what}': '`{what}` 会在这台电脑上运行程序，文档不能自行这样做。如果你信任这份文档，请在 Python 中写：composemagic.allow("{what}")，或在终端中写：--allow {what}',
     "`{where}` is no host that a secret can go to; write it as in `https://api.example.org`": "`{where}` 不是密钥可以发往的主机；请写成 `https://api.example.org` 这样",
     "a secret's place is {known}, not `{place}`": "密钥的位置应是{known}，而不是 `{place}`",
     "`allow` knows {known}, not `{name}`{near}": "`allow` 只认识{known}，不认识 `{name}`{near}",
@@ -17,6 +17,8 @@ SENTENCES: dict[str, str] = {
     "`{path}` is a folder; name the YAML file in it": "`{path}` 是一个文件夹；请写出其中的 YAML 文件",
     "`{path}` is not a text in UTF-8": "`{path}` 不是 UTF-8 文本",
     "`{path}` cannot be read: {reason}": "无法读取 `{path}`：{reason}",
+    "inputs are given by name: `{call}`": "输入要按名称给出：`{call}`",
+    "this workflow asks for no inputs by name; give it a value with `{name}.start(...)`": "这个工作流没有按名称的输入；请用 `{name}.start(...)` 给出一个值",
     # cli/__init__.py
     "compose: the output cannot be written: {why}": "compose: 无法写出输出：{why}",
     "compose: `{file}` cannot be written: {why}": "compose: 无法写入 `{file}`：{why}",
@@ -60,7 +62,7 @@ SENTENCES: dict[str, str] = {
     'JupyterLab is not installed: `pip install "composemagic[notebook]"`': '没有安装 JupyterLab：`pip install "composemagic[notebook]"`',
     # cli/run.py
     "the id of the workflow, where there are several": "工作流的 id（有多个工作流时）",
-    "the inputs as a JSON object; - reads them from stdin": "输入，写成一个 JSON 对象；写 - 则从标准输入读取",
+    "an input, KEY=VALUE (a YAML scalar), again for the next; or all as a JSON object; - reads it from stdin": "一个输入：KEY=VALUE（YAML 标量），可重复；或用一个 JSON 对象给出全部；- 表示从标准输入读取",
     "send OpenAI-style requests to the embedded model; no key needed": "把 OpenAI 风格的请求发给内置模型；不需要密钥",
     "write the output to FILE as well, in UTF-8": "同时把输出以 UTF-8 写入 FILE",
     "what the YAML reads as ${context.metadata}, as JSON": "YAML 用 ${context.metadata} 读取的内容，写成 JSON",
@@ -407,6 +409,9 @@ SENTENCES: dict[str, str] = {
     "the output is longer than {limit} MiB; the run was ended": "输出超过{limit} MiB；运行已结束",
     "the stream is longer than {limit} MiB and its start is gone; read it in a job that starts with it": "流超过{limit} MiB，它的开头已不在；请在与它同时开始的作业中读取",
     "the stream was stopped by another of its readers": "这个流被它的另一个读取者停止了",
+    # engine/asking.py
+    "Enter lets the tool run; `false`, or a text that the model is told as the reason, refuses it; a JSON object takes the place of its arguments; Ctrl-C stops the run": "按 Enter 允许使用工具；输入 `false`，或一段会作为理由告诉模型的文字，则拒绝；输入 JSON 对象则替换它的参数；按 Ctrl-C 停止运行",
+    "Empty lets the tool run; `false`, or a text that the model is told as the reason, refuses it; a JSON object takes the place of its arguments:": "留空则允许使用工具；输入 `false`，或一段会作为理由告诉模型的文字，则拒绝；输入 JSON 对象则替换它的参数：",
     # engine/summary.py
     "✓ done": "✓ 完成",
     "✗ incomplete": "✗ 不完整",
@@ -749,6 +754,7 @@ SENTENCES: dict[str, str] = {
     "{count} skipped": "{count}个已跳过",
     "{count} failed": "{count}个失败",
     # notebook/magic.py
+    "`%compose` knows `secrets` and `-f FILE`; a workflow stands below `%%compose`": "`%compose` 只认识 `secrets` 和 `-f FILE`；工作流要写在 `%%compose` 下面",
     "Give it with `-i NAME=value`, or use `--form` where widgets can be clicked": "请用 `-i NAME=value` 给出，或在可以点击控件的地方用 `--form`",
     '`{word}` is one word too many; a value with spaces stands in quotes, as in -i prompt="Tell me a joke"': '`{word}` 是多出来的词；含有空格的值要放在引号里，例如 -i prompt="Tell me a joke"',
     "no mistakes: {title}": "没有错误：{title}",
@@ -1019,7 +1025,7 @@ SENTENCES: dict[str, str] = {
     "`{key}` of {file}, line {line}, takes the place of `{other}` of an earlier file": "{file}第{line}行的 `{key}` 取代了前面文件中的 `{other}`",
     # workflow/plan.py
     "there is no workflow in this document": "这份文档中没有工作流",
-    "which workflow? There are {known}": "运行哪个工作流？有{known}",
+    "which workflow? There are {known}. Name one: `composemagic run {one}`, in a cell `-w {one}`, in Python `load(..., \"{one}\")`": "运行哪个工作流？有{known}。请指定一个：`composemagic run {one}`，单元格里写 `-w {one}`，Python 里写 `load(..., \"{one}\")`",
     "no workflow `{name}`{near}; there is {known}": "没有工作流 `{name}`{near}；可用的有{known}",
     # workflow/report.py
     "a `,` cuts the brackets of `{text}`; a list is written `[1, 2]`, a text in quotes": "`,` 把 `{text}` 的括号截断了；列表要写成 `[1, 2]`，文本要放在引号里",
@@ -1061,6 +1067,13 @@ SENTENCES: dict[str, str] = {
     # workflow/streaming.py
     "`output` is filled once for each chunk, where there is no `{source}`; write `${{{piece}}}`": "`output` 会对每个数据块填一次，那里没有 `{source}`；请写 `${{{piece}}}`",
     "the answer streams: write `${{{piece}}}`, or leave out `{key}: true`": "回答是流式的：请写 `${{{piece}}}`，或去掉 `{key}: true`",
+    "; `{char}` is a full-width character": "；`{char}` 是全角字符",
+    "; did you mean `{name}`? `{char}` is a full-width character": "；是不是想写 `{name}`？`{char}` 是全角字符",
+    "`{text}` is one option: `{char}` is a full-width character": "`{text}` 是一个选项：`{char}` 是全角字符",
+    "the quotes of `{text}` are part of the default; quotes are `\"` or `'`": "`{text}` 的引号会成为默认值的一部分；引号要用半角的 `\"` 或 `'`",
+    "the job `{job}` has no `input`, so it goes over the whole input: one item, unless that is a list": "作业 `{job}` 没有 `input`，所以它遍历整个输入：除非输入是列表，否则只有一项",
+    "`{value}` is none of the options of `{input}`{near}": "`{value}` 不在 `{input}` 的可选项之中{near}",
+    "`{name}` is no workflow of this document, so a run looks for a Python function of that name{near}": "`{name}` 不是本文档的工作流，所以运行时会查找同名的 Python 函数{near}",
     # workflow/ungiven.py
     "the job `{job}` gives no `{name}`{near}": "作业 `{job}` 没有给出 `{name}`{near}",
     "list the secret variables, where each comes from and where it may go; never a value": "列出保密变量、各自的来源和可以发往的地方；从不显示值",
@@ -1083,6 +1096,5 @@ SENTENCES: dict[str, str] = {
     "from Colab's secrets": "来自 Colab 的密钥",
     "from the keyring": "来自系统的钥匙串",
     "typed in": "手动输入",
-    "`%compose` knows `secrets`; a workflow stands below `%%compose`": "`%compose` 只认识 `secrets`；工作流写在 `%%compose` 下面",
     "nothing was run": "什么也没有运行",
 }

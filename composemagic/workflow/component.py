@@ -24,6 +24,7 @@ __all__ = [
     "Context",
     "Described",
     "Settings",
+    "ToolName",
     "Value",
     "WorkflowId",
 ]
@@ -61,6 +62,12 @@ class CallSettings(Settings):
 
 class WorkflowId(str):
     """The annotation of a setting that is the id of a workflow of the document: the loader checks that there is one."""
+
+    __slots__ = ()
+
+
+class ToolName(str):
+    """The annotation of a setting that is the id of a workflow of the document, or else the name of a Python function."""
 
     __slots__ = ()
 

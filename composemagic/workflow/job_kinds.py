@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from composemagic.errors import suggest
 from composemagic.language.conditions import Condition
-from composemagic.language.template import RenderError, Template
+from composemagic.language.scalars import whole_reference
+from composemagic.language.template import Flaw, RenderError, Template
 from composemagic.words import say
 from composemagic.workflow import schema
 from composemagic.workflow.actions import Components
@@ -129,8 +131,22 @@ def _one_or_many(make: Making, key: str, inline: tuple[str, ...]) -> list[tuple[
 
 def _compared(make: Making, data: Mapping[str, Any], path: Path, keys: tuple[str, ...]) -> Condition:
     """A comparison of the job's input, or of a condition's own, with what a condition or a case says."""
+    _look_at_options(make, data, path)
     test = {"input": "${job.input}", **{key: data[key] for key in keys if key in data}}
     return make.parts.condition(test, path, (*make.sources, "job"), loose=True)
+
+
+def _look_at_options(make: Making, data: Mapping[str, Any], path: Path) -> None:
+    """Say of a value that the select which is compared never gives."""
+    asked, value = data.get("input", make.written("input")), data.get("value")
+    reference = whole_reference(asked) if isinstance(asked, str) else None
+    cast = reference.cast if reference else None
+    if cast is None or cast.type != "select" or cast.is_list or data.get("operator", "eq") not in ("eq", "neq"):
+        return
+    if isinstance(value, str) and "${" not in value and value not in cast.options and not cast.attrs:
+        near = suggest(value, cast.options)
+        words = say("`{value}` is none of the options of `{input}`{near}", value=value, input=asked, near=near)
+        make.parts.report.findings.notes.append(Flaw(words, (*path, "value")))
 
 
 def _random_router(make: Making) -> Job | None:
@@ -233,6 +249,12 @@ def _fan_out(make: Making) -> Job | None:
 def _for_each(make: Making) -> Job | None:
     size = make.parts.counted(make.written("batch_size"), make.at("batch_size"), make.sources)
     streaming = make.parts.switch(make.written("streaming"), make.at("streaming"), make.sources)
+    if make.written("input") is None:
+        words = say(
+            "the job `{job}` has no `input`, so it goes over the whole input: one item, unless that is a list",
+            job=make.common["id"],
+        )
+        make.parts.report.findings.notes.append(Flaw(words, make.at("type")))
     given, do, output = make.template("input"), make.body("item"), make.output()
     if do is None:
         return None

@@ -11,8 +11,9 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from composemagic.errors import suggest
+from composemagic.language.findings import Flaw
 from composemagic.words import say
-from composemagic.workflow.component import Call, CallSettings, Component, Settings, WorkflowId
+from composemagic.workflow.component import Call, CallSettings, Component, Settings, ToolName, WorkflowId
 from composemagic.workflow.items import DEFAULT, Item
 from composemagic.workflow.report import Report
 
@@ -38,6 +39,7 @@ class Links:
     report: Report
     calls: list[Pending] = field(default_factory=list)
     workflows: list[tuple[str, Path]] = field(default_factory=list)
+    tools: list[tuple[str, Path]] = field(default_factory=list)
 
     def note(self, item: Item, model: type[Settings], owner: type[Component]) -> dict[str, Call]:
         """Note what an action's or a component's settings name; the mapping given is filled when it is found."""
@@ -47,6 +49,8 @@ class Links:
                 self.calls.append(Pending(found, key, Item(value, (*item.path, key)), owner))
         for key in keys_of(model, WorkflowId):
             self.workflows += _texts(item.data.get(key), (*item.path, key))
+        for key in keys_of(model, ToolName):
+            self.tools += _texts(item.data.get(key), (*item.path, key))
         return found
 
     def check_workflows(self, known: Collection[str]) -> None:
@@ -54,6 +58,15 @@ class Links:
         for name, path in self.workflows:
             if name not in known and name != DEFAULT and "${" not in name:
                 self.report.fault(say("no workflow `{name}`{near}", name=name, near=suggest(name, known)), path)
+        for name, path in self.tools:
+            near = suggest(name, known)
+            if near and name not in known and "${" not in name:
+                words = say(
+                    "`{name}` is no workflow of this document, so a run looks for a Python function of that name{near}",
+                    name=name,
+                    near=near,
+                )
+                self.report.findings.notes.append(Flaw(words, path))
 
 
 def keys_of(model: type[Settings], wanted: type) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from composemagic.errors import Mark
 from composemagic.language.template import BARE, Flaw
 from composemagic.words import say
 
-__all__ = ["cut_brackets", "remarks", "texts"]
+__all__ = ["cut_brackets", "remarks", "texts", "wide_keys"]
 
 Path = tuple[str | int, ...]
 
@@ -67,6 +67,21 @@ def _plain(text: str) -> str | None:
     if wide := _WIDE_COLON.match(text):
         return say("`{text}` is text: it ends with a full-width colon; a key ends with `:` and a space", text=wide[0])
     return None
+
+
+def wide_keys(value: Any, path: Path, key_mark: Callable[[Path], Mark]) -> Iterator[Flaw]:
+    """The keys without quotes and without a value that are a key, a full-width colon and a value."""
+    if not isinstance(value, dict | list):
+        return
+    for step, one in value.items() if isinstance(value, dict) else enumerate(value):
+        here = (*path, step)
+        if one is None and isinstance(step, str) and _WIDE_COLON.match(step):
+            mark = key_mark(here)
+            if not {'"', "'"} & set(mark.source.line(mark.line)[max(0, mark.column - 1) : mark.column + 1]):
+                yield Flaw(
+                    say("`：` is a full-width colon; in YAML a key ends with `:` and a space"), here, in_key=True
+                )
+        yield from wide_keys(one, here, key_mark)
 
 
 def _is_tuple(text: str) -> bool:

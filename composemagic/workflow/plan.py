@@ -158,7 +158,14 @@ class Loaded:
             raise UsageError(say("there is no workflow in this document"))
         known = listing(f"`{each}`" for each in self.plans)
         if name is None:
-            raise UsageError(say("which workflow? There are {known}", known=known))
+            one = next(iter(self.plans))
+            raise UsageError(
+                say(
+                    'which workflow? There are {known}. Name one: `composemagic run {one}`, in a cell `-w {one}`, in Python `load(..., "{one}")`',
+                    known=known,
+                    one=one,
+                )
+            )
         if name not in self.plans:
             near = suggest(name, self.plans)
             raise UsageError(say("no workflow `{name}`{near}; there is {known}", name=name, near=near, known=known))

@@ -23,7 +23,7 @@ from composemagic.language.template import (
     unknown_source,
 )
 from composemagic.words import say
-from composemagic.workflow.literals import cut_brackets, remarks, texts
+from composemagic.workflow.literals import cut_brackets, remarks, texts, wide_keys
 from composemagic.workflow.merge import Sources
 from composemagic.workflow.schema import Fault
 
@@ -128,6 +128,7 @@ class Report:
         """Say of literal text that it may mean something else than was meant."""
         self.findings.notes += remarks(value, path, sources, self.is_quoted)
         self.findings.flaws += cut_brackets(value, path, self.key_mark, self.value_mark)
+        self.findings.flaws += wide_keys(value, path, self.key_mark)
 
     def value_mark(self, path: Path) -> Mark:
         return self.document.mark(self.modern.origin(path))

@@ -79,7 +79,16 @@ from composemagic.errors import RunError
 from composemagic.language.casts import CastError, convert, shown
 from composemagic.language.expression import Cast
 from composemagic.words import say
-from composemagic.workflow.component import Action, CallSettings, Component, Context, Settings, SettingsModel, Value
+from composemagic.workflow.component import (
+    Action,
+    CallSettings,
+    Component,
+    Context,
+    Settings,
+    SettingsModel,
+    ToolName,
+    Value,
+)
 
 __all__ = ["Agent"]
 
@@ -93,7 +102,7 @@ class AgentSettings(Settings):
 
     model: CallSettings
     instructions: str | None = None
-    tools: list[ToolSettings | Any] | None = None
+    tools: list[ToolSettings | ToolName | Any] | None = None
     max_iteration_count: Any = None
     tool_format: Literal["native", "text"] | None = None
 

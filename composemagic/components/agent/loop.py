@@ -123,9 +123,7 @@ async def _results(calls: Sequence[ToolCall], offers: Mapping[str, Offer], conte
     """What became of all calls, in their order: all at the same time, and then those that people answer for."""
     outside = [call for call in calls if call.name in offers and offers[call.name].is_outside]
     inside = [call for call in calls if call not in outside]
-    found = dict(
-        zip(map(id, inside), await together([_result(call, offers, context) for call in inside]), strict=True)
-    )
+    found = dict(zip(map(id, inside), await together([_result(call, offers, context) for call in inside]), strict=True))
     if outside:
         found |= zip(map(id, outside), await _from_outside(outside, context), strict=True)
     return [found[id(call)] for call in calls]
