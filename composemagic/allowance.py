@@ -140,6 +140,6 @@ def place_of(place: str) -> str:
 def refusal(what: str) -> str:
     """The sentence for a document that may not: with the line to write."""
     return say(
-        '`{what}` runs programs on this computer, which a document may not do by itself. If you trust this one, write in Python: composemagic.allow("{what}")',
+        '`{what}` runs programs on this computer, which a document may not do by itself. If you trust this one, write in Python: composemagic.allow("{what}"), or in a terminal: --allow {what}',
         what=what,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +15,7 @@ from composemagic import components
 from composemagic.engine.host import Surroundings
 from composemagic.engine.run import Run
 from composemagic.errors import Mark, UsageError
-from composemagic.language.secret import Sealed
+from composemagic.language.secret import Sealed, is_secret
 from composemagic.language.template import Flaw
 from composemagic.words import say
 from composemagic.workflow import load as loading
@@ -30,6 +31,7 @@ __all__ = ["DEFAULT_FILES", "Workflow", "examine", "load", "load_all", "load_tex
 
 # one line without a space after a colon, which no workflow can be, with an ending as files have
 _FILE = re.compile(r"(?!.*:\s)[^\n{}\[\]]*\.\w+\s*")
+_LONGEST = 40  # characters of a value that a sentence repeats
 DEFAULT_FILES = ("model-compose.yml", "model-compose.yaml", "compose.yml", "compose.yaml")
 
 # the notebook's faces of a workflow, by name and not by import: Python without a notebook must not load them
@@ -52,8 +54,8 @@ class Workflow:
 
     @property
     def title(self) -> str:
-        """The title the YAML gives, else its id."""
-        return self._plan.title or self._plan.id
+        """The title the YAML gives, else the name that it has in the notebook, else its id."""
+        return self._plan.title or self.name or self._plan.id
 
     @property
     def description(self) -> str:
@@ -127,18 +129,20 @@ class Workflow:
             surroundings.env.fetch(hole.reference.path_text for hole in self._plan.variables)
         return Run(self._plan, value, surroundings, **options)
 
-    def stream(self, /, *, local: bool | None = None, **values: Any) -> Run:
+    def stream(self, /, *unnamed: Any, local: bool | None = None, **values: Any) -> Run:
         """Start a run and give it at once; iterate over it for its events. Raises InputError.
 
         An input called `local` is given with `start`: here the word is an option.
         """
+        self._refuse(unnamed)
         return self._checked(values, local, attended=True)
 
-    def run(self, /, *, local: bool | None = None, **values: Any) -> Run:
+    def run(self, /, *unnamed: Any, local: bool | None = None, **values: Any) -> Run:
         """Run to the end and give the Run. Raises InputError and RunError; an interrupt stops the run.
 
         A workflow that asks people fails where it asks: nobody can answer while this waits.
         """
+        self._refuse(unnamed)
         run = self._checked(values, local, attended=False, begins=False)
         try:
             run.begin()  # in here: an interrupt before the wait must stop it, too
@@ -151,8 +155,9 @@ class Workflow:
 
     __call__ = run
 
-    async def arun(self, /, *, local: bool | None = None, **values: Any) -> Run:
+    async def arun(self, /, *unnamed: Any, local: bool | None = None, **values: Any) -> Run:
         """Run to the end without blocking the caller's loop. Raises InputError and RunError; cancelling stops the run."""
+        self._refuse(unnamed)
         run = self._checked(values, local, attended=False)
         await run.finished()
         run.raise_for_error()
@@ -162,6 +167,21 @@ class Workflow:
         self._check_local(local)
         self.check(values)
         return self._run(values, local, **options)
+
+    def _refuse(self, unnamed: tuple[Any, ...]) -> None:
+        """Raise UsageError for values without a name, with a call that has the names."""
+        if not unnamed:
+            return
+        name = self.name or "workflow"
+        asked = [one.name for one in self.inputs if one.name.isidentifier()]
+        if not asked:
+            raise UsageError(
+                say("this workflow asks for no inputs by name; give it a value with `{name}.start(...)`", name=name)
+            )
+        call = ", ".join(f"{key}=..." for key in asked[len(unnamed) :])
+        given = ", ".join(f"{key}={_shown(key, value)}" for key, value in zip(asked, unnamed, strict=False))
+        call = f"{name}({', '.join(filter(None, (given, call)))})"
+        raise UsageError(say("inputs are given by name: `{call}`", call=call))
 
     def _check_local(self, local: object) -> None:
         if local is not None and any(one.name == "local" for one in self.inputs):
@@ -267,12 +287,13 @@ def load_text(
 ) -> Workflow:
     """Load YAML text that a message calls `name` and whose first line has the number `first_line` where the user sees it.
 
-    `files` are the paths of earlier ones, which the text completes and changes.
+    `files` are the paths of earlier ones, which the text completes and changes; with them it may be empty.
     """
     _check_transport(transport)
     environment = Environment(env, env_files, folder)
     before = [Text(_read(Path(file)), str(file)) for file in files]
-    plan = _loaded([*before, Text(text, name, first_line)], environment).plan(workflow)
+    texts = before if before and not _says(text) else [*before, Text(text, name, first_line)]
+    plan = _loaded(texts, environment).plan(workflow)
     return Workflow(plan, Surroundings(environment, transport, folder=folder), local=local)
 
 
@@ -287,6 +308,11 @@ def _loaded(texts: Sequence[Text], env: Mapping[str, str]) -> loading.Loaded:
         env=Sealed(env),
         before=before,
     )
+
+
+def _says(text: str) -> bool:
+    """Whether there is more in a YAML text than blanks and comments."""
+    return any(line.strip() and not line.lstrip().startswith("#") for line in text.splitlines())
 
 
 def _texts(source: object) -> tuple[list[Text], Path | None]:
@@ -335,6 +361,12 @@ def _read(path: Path) -> str:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise UsageError(say("`{path}` cannot be read: {reason}", path=path, reason=reason)) from None
+
+
+def _shown(name: str, value: Any) -> str:
+    """A value in a call, where it is short and no secret."""
+    text = json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
+    return text if len(text) <= _LONGEST and not is_secret(name, str(value)) else "..."
 
 
 def _embedded(progress: Callable[[str], None]) -> Any:

@@ -171,7 +171,13 @@ ROWS = {
     "no such workflow": Row(
         ("run", "ttwo"), 2, err="compose: no workflow `ttwo`; did you mean `two`?; there is `one`, `two`\n", text=TWO
     ),
-    "which of two": Row(("run",), 2, err="compose: which workflow? There are `one`, `two`\n", text=TWO),
+    "which of two": Row(
+        ("run",),
+        2,
+        err="compose: which workflow? There are `one`, `two`. Name one: `composemagic run one`, in a cell `-w one`, "
+        'in Python `load(..., "one")`\n',
+        text=TWO,
+    ),
     "one of two": Row(("run", "two"), 0, out="second", text=TWO),
     # -- the input
     "no JSON": Row(
@@ -226,6 +232,35 @@ ROWS = {
         2,
         err='compose: `n`: "many" is no integer\n',
         text=VALUE.replace("VALUE", "${input.n as integer}"),
+    ),
+    "an input as KEY=VALUE": Row(("run", "-i", "name=Ada"), 0, out="Hello Ada", text=HELLO),
+    "several of them, with YAML's types": Row(
+        ("run", "-i", "n=3", "-i", "flag=true", "-i", "a.b=x=y", "-i", '{"rest": [1]}'),
+        0,
+        out='[\n  3,\n  true,\n  "x=y",\n  [\n    1\n  ]\n]\n',
+        text=VALUE.replace("VALUE", '["${input.n}", "${input.flag}", "${input.a.b}", "${input.rest}"]'),
+    ),
+    "a text that looks like a number": Row(
+        ("run", "-i", "n=3"), 0, out='[\n  "3"\n]\n', text=VALUE.replace("VALUE", '["${input.n as text}"]')
+    ),
+    "the last one counts": Row(("run", "-i", '{"name": "Bob"}', "-i", "name=Ada"), 0, out="Hello Ada", text=HELLO),
+    "a whole input and a name": Row(
+        ("run", "-i", "[1]", "-i", "name=Ada"),
+        2,
+        err="compose: --input is not a JSON object; this workflow asks for names. "
+        'Write it as --input \'{"name": "..."}\'\n',
+        text=HELLO,
+    ),
+    "a list, an object, a choice and a slider in the example": Row(
+        ("run",),
+        2,
+        err="compose: `l` is missing; `o` is missing; `s` is missing; `r` is missing; `t` is missing. Write it as "
+        '--input \'{"l": ["..."], "o": {"...": "..."}, "s": "a", "r": 0.5, "t": ["..."]}\'\n',
+        text=VALUE.replace(
+            "VALUE",
+            '["${input.l as list}", "${input.o as object}", "${input.s as select/a,b}", '
+            '"${input.r as slider/0.5,2}", "${input.t as text[]}"]',
+        ),
     ),
     "missing key": Row(("run", "-f", "seed.yml", *HI), 1, err=READ_AS + NO_KEY),
     # -- the document

@@ -322,3 +322,13 @@ def test_a_workflow_as_a_card() -> None:
     assert "letter(a=...)" in data["text/plain"]
     for words in ("<b>Letter</b>", "Writes", "Facts", "required", "letter.form()"):
         assert words in data["text/html"]
+
+
+@pytest.mark.parametrize(
+    ("title", "name", "heading"), [("", "", "workflow"), ("", "poem", "poem"), ("A poem", "poem", "A poem")]
+)
+def test_a_form_without_a_title_is_headed_by_its_name(title: str, name: str, heading: str) -> None:
+    head = f"workflow: {{title: {title}}}\n" if title else ""
+    asks = composemagic.load(head + "component: {type: echo, action: {text: '${input.a}'}}")
+    asks.name = name
+    assert f">{heading}</b>" in Form(asks).box.children[0].value

@@ -781,3 +781,13 @@ component:
 
 def test_an_empty_answer_of_a_real_server(echo_server: EchoServer) -> None:
     assert composemagic.load(f"component: {{type: http-client, endpoint: '{echo_server.url}/empty'}}")().output is None
+
+
+def test_its_page_begins_with_an_example_that_loads() -> None:
+    import textwrap
+
+    from composemagic.components import http_client
+
+    example = (http_client.__doc__ or "").split("\n\n")[1]
+    workflow = composemagic.load(textwrap.dedent(example))
+    assert [one.name for one in workflow.inputs] == ["prompt"] and workflow.notes == ()

@@ -107,3 +107,41 @@ def test_a_language_that_is_not_spoken(notebook: Kernel) -> None:
 def test_unloading_undoes_the_language(notebook: Kernel) -> None:
     notebook.execute("%config ComposeMagics.language = 'zh'\n%unload_ext composemagic")
     assert notebook.execute("from composemagic.words import language; language()").text == "'en'"
+
+
+@pytest.mark.parametrize("body", ["", "\n", "\n# nothing to change\n\n"])
+@pytest.mark.parametrize("magic", ["%%compose echo", "%compose echo"])
+def test_a_file_needs_no_cell(notebook: Kernel, tmp_path: Path, magic: str, body: str) -> None:
+    file = tmp_path / "base.yml"
+    file.write_text(ECHO, encoding="utf-8")
+    done = notebook.execute(f"{magic} -f {file} --diagram{body}")
+    assert done.error is None and done.text == TREE
+    done = notebook.execute(f"{magic} -f {file} -i text=hi -o answer{body}")
+    assert done.error is None
+    assert notebook.execute("print(answer.output, echo.title)").streams["stdout"] == "hi Echo\n"
+
+
+def test_a_cell_without_a_file_and_a_body_is_empty(notebook: Kernel) -> None:
+    assert "this cell is empty" in str(notebook.execute("%%compose --check\n# nothing").error)
+    said = str(notebook.execute("%compose echo").error)
+    assert "`%compose` knows `secrets` and `-f FILE`" in said
+
+
+@pytest.mark.parametrize(
+    ("cast", "text", "expected"),
+    [
+        ("", "3", 3),
+        ("", "2.5", 2.5),
+        ("", "true", True),
+        ("", "yes", "yes"),
+        ("", "3 apples", "3 apples"),
+        (" | warm", "7", 7),
+        (" as text", "3", "3"),
+        (" as select/1,2", "1", "1"),
+        (" as integer", "3", 3),
+    ],
+)
+def test_a_value_on_the_line_is_a_scalar_of_yaml(notebook: Kernel, cast: str, text: str, expected: object) -> None:
+    cell = f"component:\n  type: echo\n  action:\n    value: ${{input.n{cast}}}"
+    assert notebook.execute(f"%%compose -i n='{text}' -o answer\n{cell}").error is None
+    assert notebook.execute("answer.output").text == repr(expected)

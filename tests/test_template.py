@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from composemagic.engine.stream import Stream
+from composemagic.errors import RunError
 from composemagic.language.casts import Uncollected
 from composemagic.language.secret import Sealed
 from composemagic.language.template import (
@@ -22,6 +23,7 @@ from composemagic.language.template import (
     compile_template,
     unknown_source,
 )
+from composemagic.transport.secrets import opened
 
 SCOPE: dict[str, Any] = {
     "input": {
@@ -393,3 +395,9 @@ def test_a_variable_that_python_gave_may_be_of_any_type() -> None:
     env = Sealed({"N": 5, "LIST": [1, 2]})
     template = compile_template({"n": "${env.N}", "text": "n=${env.N}", "list": "${env.LIST}"})
     assert template.render({"env": env}) == {"n": 5, "text": "n=5", "list": [1, 2]}
+
+
+def test_a_secret_of_a_plain_mapping_came_from_nowhere() -> None:
+    found = compile_template("${env.A_KEY}").render({"env": Sealed({"A_KEY": "two words"})})
+    with pytest.raises(RunError, match=r"`A_KEY` has a space in it; a key is printable ASCII"):
+        opened(found)

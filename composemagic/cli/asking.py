@@ -59,8 +59,9 @@ def answers(points: Sequence[Point]) -> dict[str, Any] | None:
 
 def _answer(point: Point) -> Any:
     tell(f"? {question(point)}")
-    if point.value is not None:
-        tell(f"  {_short(point.value)}")
+    for value in (point.metadata, point.value):
+        if value is not None:
+            tell(f"  {_short(value)}")
     tell(f"  {choices(point)}")
     return meaning(input().strip())
 

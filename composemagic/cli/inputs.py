@@ -1,8 +1,9 @@
-"""`--input`: the inputs as one JSON object, and how to write it."""
+"""`--input`: the inputs one by one or as a JSON object, and how to write them."""
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from composemagic.errors import InputError, UsageError
 from composemagic.words import say
+from composemagic.workflow.written import nested, scalar
 
 if TYPE_CHECKING:
     from composemagic.api import Workflow
@@ -17,23 +19,43 @@ if TYPE_CHECKING:
 
 __all__ = ["check", "metadata", "read"]
 
-_SAMPLES = {"number": 0, "integer": 0, "boolean": True}
+_SAMPLES: dict[str, Any] = {"number": 0, "integer": 0, "boolean": True, "list": ["..."], "object": {"...": "..."}}
+_PAIR = re.compile(r"[^\s={}\[\]\"]+=")
 
 
-def read(text: str | None, inputs: Sequence[Input]) -> Any:
-    """The input's value. Raises UsageError for what is no JSON, or no object where the workflow asks for names."""
-    if text is None:
-        return {}
-    try:
-        # JSON is UTF-8 whatever the terminal's encoding is
-        value = json.loads(sys.stdin.buffer.read() if text == "-" else text)
-    except (ValueError, RecursionError) as error:
-        what, shown = (say("stdin"), "") if text == "-" else ("--input", text)
-        raise UsageError(f"{_no_json(what, shown, error)}\n{_hint(inputs)}") from None
-    if not isinstance(value, dict) and any(one.name for one in inputs):
+def read(items: Sequence[str], inputs: Sequence[Input]) -> Any:
+    """The input's value, of what each `-i` gives: KEY=VALUE, or a whole JSON object; of several the last one counts.
+
+    Raises UsageError for what is neither, or no object where the workflow asks for names.
+    """
+    found: dict[str, Any] = {}
+    for item in items:
+        if _PAIR.match(item):
+            key, _, text = item.partition("=")
+            found[key] = scalar(key, text, inputs)
+            continue
+        value = _object(item, inputs)
+        if not isinstance(value, dict):
+            return _whole(value, is_alone=len(items) == 1, inputs=inputs)
+        found |= value
+    return nested(found) if any(map(_PAIR.match, items)) else found
+
+
+def _whole(value: Any, *, is_alone: bool, inputs: Sequence[Input]) -> Any:
+    """A value that is no object: the whole input, where no names are asked for. Raises UsageError."""
+    if not is_alone or any(one.name for one in inputs):
         sentence = say("--input is not a JSON object; this workflow asks for names.")
         raise UsageError(f"{sentence} {_hint(inputs)}")
     return value
+
+
+def _object(text: str, inputs: Sequence[Input]) -> Any:
+    try:
+        # JSON is UTF-8 whatever the terminal's encoding is
+        return json.loads(sys.stdin.buffer.read() if text == "-" else text)
+    except (ValueError, RecursionError) as error:
+        what, shown = (say("stdin"), "") if text == "-" else ("--input", text)
+        raise UsageError(f"{_no_json(what, shown, error)}\n{_hint(inputs)}") from None
 
 
 def metadata(text: str | None) -> Any:
@@ -78,6 +100,11 @@ def _example(inputs: Sequence[Input]) -> str:
                 place[parent] = {}
             place = place[parent]
         if name not in place:
-            place[name] = _SAMPLES.get(one.type, "...")
+            place[name] = _sample(one)
     text = json.dumps(value, ensure_ascii=False)
     return f"--input {subprocess.list2cmdline([text])}" if sys.platform == "win32" else f"--input '{text}'"
+
+
+def _sample(one: Input) -> Any:
+    sample = one.options[0] if one.options else one.bounds[0] if one.bounds else _SAMPLES.get(one.type, "...")
+    return [sample] if one.is_list else sample

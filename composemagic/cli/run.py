@@ -34,8 +34,10 @@ def add(commands: Commands) -> None:
     option = command.add_argument
     text = say("the id of the workflow, where there are several")
     option("workflow", nargs="?", metavar=say("WORKFLOW"), help=text)
-    text = say("the inputs as a JSON object; - reads them from stdin")
-    option("-i", "--input", metavar="JSON", help=text)
+    text = say(
+        "an input, KEY=VALUE (a YAML scalar), again for the next; or all as a JSON object; - reads it from stdin"
+    )
+    option("-i", "--input", action="append", default=[], metavar="INPUT", help=text)
     text = say("send OpenAI-style requests to the embedded model; no key needed")
     option("--local", action="store_true", help=text)
     text = say("write the output to FILE as well, in UTF-8")
@@ -46,7 +48,9 @@ def add(commands: Commands) -> None:
     option("--session-id", metavar="ID", help=text)
     text = say("go on by itself where a job asks a person")
     option("--auto-resume", action="store_true", help=text)
-    text = say("allow what no YAML may by itself: shell, hook, http-server, mcp-client; NAME=https://HOST lets a secret go there")
+    text = say(
+        "allow what no YAML may by itself: shell, hook, http-server, mcp-client; NAME=https://HOST lets a secret go there"
+    )
     option("--allow", action="append", default=[], metavar="WHAT", help=text)
     add_file_options(command)
 

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from composemagic.engine.asking import is_tool_call
 from composemagic.engine.events import Point
 from composemagic.engine.run import Run
 from composemagic.errors import UsageError
@@ -136,4 +137,9 @@ def _hint(point: Point, *, is_fixed: bool) -> str:
             return say("Its input, which you may change:")
         case "after":
             return say("Its output, which you may change:")
+    if is_tool_call(point):
+        return say(
+            "Empty lets the tool run; `false`, or a text that the model is told as the reason, refuses it; "
+            "a JSON object takes the place of its arguments:"
+        )
     return say("Your answer:")

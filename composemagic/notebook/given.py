@@ -8,22 +8,21 @@ from typing import TYPE_CHECKING, Any
 from composemagic.errors import UsageError
 from composemagic.words import say
 from composemagic.workflow.environment import pair
+from composemagic.workflow.written import nested, scalar
 
 if TYPE_CHECKING:
     from composemagic.workflow.inputs import Input
 
 __all__ = ["given", "nested"]
 
-_TEXTS = ("string", "text", "markdown", "select")
-
 
 def given(items: Iterable[str], inputs: Iterable[Input], variables: Mapping[str, Any]) -> dict[str, Any]:
     """The values by input name, the last one said counts. Raises UsageError.
 
-    A value is a YAML scalar, except for an input of text, which takes it as it stands; `$VAR` is one of `variables`, and an
-    item without `=` names a variable that holds a dict of values.
+    A value is a YAML scalar, except for an input that the YAML calls text, which takes it as it stands; `$VAR` is one of
+    `variables`, and an item without `=` names a variable that holds a dict of values.
     """
-    texts = {one.name for one in inputs if one.type in _TEXTS}
+    inputs = tuple(inputs)
     values: dict[str, Any] = {}
     for item in items:
         if "=" not in item:
@@ -33,24 +32,8 @@ def given(items: Iterable[str], inputs: Iterable[Input], variables: Mapping[str,
         if value.startswith("$") and value[1:].isidentifier():
             values[key] = _variable(value[1:], variables)
         else:
-            values[key] = value if key in texts else _scalar(value, key)
+            values[key] = scalar(key, value, inputs)
     return values
-
-
-def nested(values: Mapping[str, Any]) -> Any:
-    """`{"a.b": 1}` as `{"a": {"b": 1}}`: an input's name may be a path. `{"": x}` is x: the input is a whole `${input}`."""
-    if list(values) == [""]:
-        return values[""]
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        *parents, last = name.split(".")
-        place = found
-        for step in parents:
-            inner = place.get(step)
-            place[step] = inner = dict(inner) if isinstance(inner, Mapping) else {}
-            place = inner
-        place[last] = value
-    return found
 
 
 def _mapping(name: str, variables: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -69,12 +52,3 @@ def _variable(name: str, variables: Mapping[str, Any]) -> Any:
     if name not in variables:
         raise UsageError(say("there is no variable `{name}` in the notebook", name=name))
     return variables[name]
-
-
-def _scalar(text: str, key: str) -> Any:
-    from composemagic.language.document import plain_value
-
-    try:
-        return plain_value(text)
-    except ValueError as error:
-        raise UsageError(say("`-i {key}={text}`: {why}", key=key, text=text, why=error)) from None

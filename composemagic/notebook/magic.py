@@ -133,13 +133,15 @@ class ComposeMagics(Magics):
         `chat` is then the workflow, to be called with other inputs: `chat(prompt="...")`; `answer` is this run. Inputs that
         are missing are asked for in a form below the cell.
 
-        `%compose secrets` lists the secret variables, where each comes from and where it may go, never a value;
+        `%compose -f FILE` runs a file as it is, with the same options. `%compose secrets` lists the secret variables, where each comes from and where it may go, never a value;
         `%compose secrets forget NAME [HOST]` asks again where one may go.
         """
-        if cell is None:
-            print(_told(line.split()))
+        if cell is None and line.split()[:1] == ["secrets"]:
+            print(_told(line.split()[1:]))
             return
-        begun = self._begin(line, cell)
+        if cell is None and not self._options(line).file:
+            raise UsageError(say("`%compose` knows `secrets` and `-f FILE`; a workflow stands below `%%compose`"))
+        begun = self._begin(line, cell or "")
         if begun is None:
             return
         run, view = begun
@@ -410,13 +412,11 @@ def _missing(workflow: Workflow, values: dict[str, Any]) -> bool:
 
 
 def _told(words: list[str]) -> str:
-    """What the line magic is asked for."""
+    """What is known of the secrets, or that one is forgotten."""
     from composemagic.transport.known import told
     from composemagic.workflow.environment import Environment
 
-    if words[:1] != ["secrets"]:
-        raise UsageError(say("`%compose` knows `secrets`; a workflow stands below `%%compose`"))
-    return told(words[1:], Environment())
+    return told(words, Environment())
 
 
 def _input_hint() -> str:
