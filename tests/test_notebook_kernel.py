@@ -105,11 +105,13 @@ def value(kernel: Kernel, expression: str) -> Any:
 
 
 def await_output(kernel: Kernel, sent: str, text: str, timeout: float = 30) -> None:
-    """Wait until a cell that runs has sent a text, in whatever message."""
-    end = time.monotonic() + timeout
+    """Wait until a cell that runs has sent a text, in whatever message; printed text may come in several."""
+    end, printed = time.monotonic() + timeout, ""
     while time.monotonic() < end:
         message = kernel.client.get_iopub_msg(timeout=timeout)
-        if text in json.dumps(message["content"]):
+        if message["msg_type"] == "stream":
+            printed += message["content"]["text"]
+        if text in json.dumps(message["content"]) or text in printed:
             return
     raise AssertionError(f"waited {timeout} s for {text!r}")
 
