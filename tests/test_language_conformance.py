@@ -17,9 +17,6 @@ DATA = Path(__file__).parent / "data"
 DECISIONS = json.loads((DATA / "language_decisions.json").read_text("utf-8"))
 ROWS = [with_decision(row, DECISIONS) for row in read_rows(DATA / "language.jsonl")]
 
-# not met yet, each with what it waits for
-WAITING = {}
-
 
 def needs_later(row: dict[str, Any]) -> bool:
     """Whether the loader says, without running anything, that a row is for a later version."""
@@ -43,9 +40,6 @@ IN_SCOPE = [row for row in ROWS if not needs_later(row)]
 @pytest.mark.parametrize("row", IN_SCOPE, ids=lambda row: row["id"])
 def test_row(row: dict[str, Any]) -> None:
     failures = conformance.check("language", row)
-    if row["id"] in WAITING:
-        assert failures, f"{row['id']} is met now: take it out of WAITING"
-        return
     assert not failures, "\n".join(map(str, failures))
 
 
@@ -59,7 +53,7 @@ def test_the_scope_does_not_shrink() -> None:
 def test_every_row_is_known() -> None:
     assert len(ROWS) == 419
     assert {row["kind"] for row in ROWS} == set(conformance.RENDERERS)
-    assert {row["id"] for row in ROWS} >= set(DECISIONS) | set(DEVIATIONS) | set(WAITING)
+    assert {row["id"] for row in ROWS} >= set(DECISIONS) | set(DEVIATIONS)
 
 
 ROW = {"id": "r", "kind": "render", "template": "${input.n as integer}", "sources": {"input": {"n": "7"}}}

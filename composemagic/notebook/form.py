@@ -15,6 +15,7 @@ from IPython.display import display
 
 from composemagic.engine.run import Run
 from composemagic.errors import ComposeError, InputError
+from composemagic.language.json_words import why_no_json
 from composemagic.notebook.card import table
 from composemagic.notebook.given import nested
 from composemagic.notebook.view import Live
@@ -269,7 +270,7 @@ def _json(one: Input, value: Any) -> tuple[Any, Callable[[], Any]]:
         try:
             return json.loads(widget.value)
         except ValueError as error:
-            raise ValueError(say("this is no JSON ({reason})", reason=error)) from None
+            raise ValueError(say("this is no JSON ({reason})", reason=why_no_json(error))) from None
 
     return widget, read
 
