@@ -128,13 +128,13 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(shell: Any) -> None:
     """`%load_ext composemagic`: register the magics."""
-    from composemagic.notebook.magic import register
+    from composemagic.notebook.registration import register
 
     register(shell)
 
 
 def unload_ipython_extension(shell: Any) -> None:
     """`%unload_ext composemagic`: undo all that loading did."""
-    from composemagic.notebook.magic import unregister
+    from composemagic.notebook.registration import unregister
 
     unregister(shell)

@@ -53,6 +53,21 @@ class Workflow:
         self.name = name
 
     @property
+    def id(self) -> str:
+        """The id the YAML gives, else the one that it is given where there is none."""
+        return self._plan.id
+
+    @property
+    def is_private(self) -> bool:
+        """Whether only other workflows run it, and who names it."""
+        return self._plan.is_private
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it is the one that runs where none is named."""
+        return self._plan.id == self._plan.default_id
+
+    @property
     def title(self) -> str:
         """The title the YAML gives, else the name that it has in the notebook, else its id."""
         return self._plan.title or self.name or self._plan.id
@@ -104,12 +119,15 @@ class Workflow:
         attended: bool = True,
         auto_resume: bool = False,
         consents: bool = False,
+        begins: bool = True,
+        task_id: str | None = None,
     ) -> Run:
         """Start a run with an input value as it is (an object, for nearly every workflow) and give it at once.
 
         `session_id` and `metadata` are what the YAML reads as `${context.session_id}` and `${context.metadata}`. Where the
         run asks people, it waits for `Run.answer`; without `attended` it fails there, with `auto_resume` it goes on. With
         `consents` it asks in the same way whether a secret may go to a host that is not known as its own; else it fails there.
+        Without `begins` it waits for `Run.begin`. `task_id` is the run's id where the caller has one for it.
         """
         return self._run(
             value,
@@ -119,6 +137,8 @@ class Workflow:
             attended=attended,
             auto_resume=auto_resume,
             consents=consents,
+            begins=begins,
+            task_id=task_id,
         )
 
     def _run(self, value: Any, local: bool | None, **options: Any) -> Run:

@@ -263,8 +263,8 @@ def test_every_public_name_is_there(text: str) -> None:
 
 @BOTH
 def test_every_option_of_the_magic_is_there(text: str) -> None:
-    source = (ROOT / "composemagic" / "notebook" / "magic.py").read_text(encoding="utf-8")
-    options = re.findall(r"@argument\(\s*(?:\"-(\w)\", )?\"(--[\w-]+)\"", source)
+    source = (ROOT / "composemagic" / "notebook" / "options.py").read_text(encoding="utf-8")
+    options = re.findall(r"\bargument\(\s*(?:\"-(\w)\", )?\"(--[\w-]+)\"", source)
     assert len(options) >= 10
     missing = [long for short, long in options if f"`{long}" not in text and f"`-{short} " not in text]
     missing += [name for name in ComposeMagics.class_own_traits(config=True) if f"`{name}" not in text]

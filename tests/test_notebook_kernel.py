@@ -406,7 +406,7 @@ def test_environment_on_the_first_line(notebook: Kernel, echo_server: EchoServer
 
 
 def form(cell: str) -> str:
-    return f"{MAGICS}.forms[{cell!r}]"
+    return f"{MAGICS}.faces[{cell!r}]"
 
 
 def test_a_form_for_missing_inputs(notebook: Kernel) -> None:

@@ -145,3 +145,60 @@ def test_a_value_on_the_line_is_a_scalar_of_yaml(notebook: Kernel, cast: str, te
     cell = f"component:\n  type: echo\n  action:\n    value: ${{input.n{cast}}}"
     assert notebook.execute(f"%%compose -i n='{text}' -o answer\n{cell}").error is None
     assert notebook.execute("answer.output").text == repr(expected)
+
+
+def test_inputs_from_variables_of_their_names(notebook: Kernel) -> None:
+    notebook.execute("text, title = 'from a variable', 'no input of this'")
+    done = notebook.execute(f"%%compose --vars -o run\n{ECHO}")
+    assert done.error is None
+    assert notebook.execute("run.text").text == "'from a variable'"
+    notebook.execute(f"%%compose --vars -i text=said -o run\n{ECHO}")
+    assert notebook.execute("run.text").text == "'said'"
+
+
+@pytest.mark.parametrize("line", ["answer <<", "echo answer <<", "answer << --quiet"])
+def test_an_arrow_names_the_run(notebook: Kernel, line: str) -> None:
+    done = notebook.execute(f"%%compose {line} -i text=hi\n{ECHO}")
+    assert done.error is None
+    assert notebook.execute("answer.text, 'echo' in globals()").text == f"('hi', {line.startswith('echo')})"
+
+
+@pytest.mark.parametrize("line", ["<<", "9x <<"])
+def test_an_arrow_needs_a_name(notebook: Kernel, line: str) -> None:
+    done = notebook.execute(f"%%compose {line}\n{ECHO}")
+    assert done.error is not None and "`" in done.error[2]
+
+
+def test_a_quiet_cell_shows_nothing_and_keeps_its_run(notebook: Kernel) -> None:
+    done = notebook.execute(f"%%compose --quiet -i text=hi -o run\n{ECHO}")
+    assert (done.error, done.outputs) == (None, [])
+    assert notebook.execute("run.status, run.text").text == "('done', 'hi')"
+    done = notebook.execute("%%compose --quiet\ncomponent: {type: shell, action: {command: [echo]}}")
+    assert done.error is not None  # an error is never quiet
+
+
+SLOW = """\
+workflow: {jobs: [{id: wait, type: delay, duration: 0.3s}, {id: say, depends_on: [wait], input: {}}]}
+component: {type: echo, value: at last}
+"""
+
+
+def test_a_run_in_the_background_lets_other_cells_run(notebook: Kernel) -> None:
+    done = notebook.execute(f"%%compose --background -o run\n{SLOW}")
+    assert done.error is None and done.outputs  # its view stands there
+    assert notebook.execute("run.status").text == "'running'"
+    assert notebook.execute("run.wait(); run.text").text == "'at last'"
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("secret", "`%compose` does not know `secret`; did you mean `secrets`?"),
+        ("nothing like it", "`%compose` knows `secrets`"),
+        ("", "`%compose` knows `secrets`"),
+        ("secrets 'open", "%compose secrets 'open: No closing quotation"),
+    ],
+)
+def test_a_line_that_is_not_known(notebook: Kernel, line: str, sentence: str) -> None:
+    done = notebook.execute(f"%compose {line}")
+    assert done.error is not None and sentence in done.error[2]

@@ -753,8 +753,18 @@ SENTENCES: dict[str, str] = {
     "{count} chose the next": "{count}个选择了下一步",
     "{count} skipped": "{count}个已跳过",
     "{count} failed": "{count}个失败",
+    # notebook/lines.py
+    "`%compose` does not know `{word}`{near}": "`%compose` 不认识 `{word}`{near}",
+    "`%compose` knows {known} and `-f FILE`; a workflow stands below `%%compose`": "`%compose` 认识 {known} 和 `-f FILE`；工作流要写在 `%%compose` 下面",
+    # notebook/cell.py
+    "`--{first}` and `--{second}` exclude each other": "`--{first}` 和 `--{second}` 不能同时使用",
+    # notebook/options.py
+    "take other inputs from notebook variables of their names": "其余输入取自笔记本中同名的变量",
+    "variable that receives the Run, even when it fails or is stopped; `VAR <<` does the same": "接收 Run 的变量，即使运行失败或被停止；也可写作 `VAR <<`",
+    "run on while other cells run": "在其他单元格运行时继续在后台运行",
+    "show nothing of the run; `-o` keeps it": "不显示运行的任何内容；用 `-o` 保留它",
     # notebook/magic.py
-    "`%compose` knows `secrets` and `-f FILE`; a workflow stands below `%%compose`": "`%compose` 只认识 `secrets` 和 `-f FILE`；工作流要写在 `%%compose` 下面",
+    "%compose {line}: {why}": "%compose {line}：{why}",
     "Give it with `-i NAME=value`, or use `--form` where widgets can be clicked": "请用 `-i NAME=value` 给出，或在可以点击控件的地方用 `--form`",
     '`{word}` is one word too many; a value with spaces stands in quotes, as in -i prompt="Tell me a joke"': '`{word}` 是多出来的词；含有空格的值要放在引号里，例如 -i prompt="Tell me a joke"',
     "no mistakes: {title}": "没有错误：{title}",
@@ -765,7 +775,6 @@ SENTENCES: dict[str, str] = {
     "compose: interrupted; {rest}": "compose: 已中断；{rest}",
     "variable that receives the Workflow": "接收 Workflow 的变量",
     "an input: KEY=VALUE (a YAML scalar), KEY=$VAR for a notebook variable, or VAR alone for a dict of inputs": "一个输入：KEY=VALUE（YAML 标量）、KEY=$VAR（笔记本变量），或只写 VAR（由输入组成的字典）",
-    "variable that receives the Run, even when it fails or is stopped": "接收 Run 的变量，即使运行失败或被停止",
     "which workflow, where the cell has several": "运行哪个工作流（单元格中有多个时）",
     "a YAML file that the cell completes and changes; of several, a later one goes over": "由单元格补充和修改的 YAML 文件；有多个时，后面的覆盖前面的",
     "show a form for the inputs, even when all are known": "显示输入表单，即使输入已全部给出",

@@ -16,14 +16,19 @@ if TYPE_CHECKING:
 __all__ = ["given", "nested"]
 
 
-def given(items: Iterable[str], inputs: Iterable[Input], variables: Mapping[str, Any]) -> dict[str, Any]:
+def given(
+    items: Iterable[str], inputs: Iterable[Input], variables: Mapping[str, Any], *, named: bool = False
+) -> dict[str, Any]:
     """The values by input name, the last one said counts. Raises UsageError.
 
     A value is a YAML scalar, except for an input that the YAML calls text, which takes it as it stands; `$VAR` is one of
-    `variables`, and an item without `=` names a variable that holds a dict of values.
+    `variables`, and an item without `=` names a variable that holds a dict of values. With `named`, an input that no item
+    gives takes the variable of its own name.
     """
     inputs = tuple(inputs)
     values: dict[str, Any] = {}
+    if named:
+        values = {one.name: variables[one.name] for one in inputs if one.name in variables}
     for item in items:
         if "=" not in item:
             values.update(_mapping(item, variables))

@@ -3,6 +3,7 @@
 Live     a widget while the run goes on, and a static copy in its place at the end: notebook front ends
 Still    the static copy only: nbconvert, papermill, wherever nobody sits in front of the kernel
 Plain    text on stdout: terminals
+Quiet    nothing
 
 Each is used in this order: `show()`, `follow(run)`, `finish(run)`, all on the cell's thread. A run tells its deltas on the
 private loop's thread, where this file only sets widget traits and updates displays by their id: `print` or `display` there
@@ -35,7 +36,7 @@ from composemagic.notebook.widget import unpin, widget_bundle
 from composemagic.text import plain
 from composemagic.words import say
 
-__all__ = ["Live", "Plain", "Still", "View", "bundle"]
+__all__ = ["Live", "Plain", "Quiet", "Still", "View", "bundle"]
 
 _TEXT_SECONDS = 1 / 10
 _HEAD_SECONDS = 1 / 4
@@ -59,6 +60,21 @@ class View(Protocol):
 
     def finish(self, run: Run) -> None:
         """The run has ended: leave what is to stay."""
+
+
+class Quiet:
+    """Nothing of a run; nobody is asked anything."""
+
+    attended = False
+
+    def show(self) -> None:
+        """Nothing."""
+
+    def follow(self, run: Run) -> None:
+        """Nothing."""
+
+    def finish(self, run: Run) -> None:
+        """Nothing."""
 
 
 class Live:

@@ -1,0 +1,101 @@
+"""The first line of a `%%compose` cell: its options, one table, and how it is read."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+from collections.abc import Callable
+from keyword import iskeyword
+from typing import Any
+
+from IPython.core.error import UsageError as IPythonUsageError
+from IPython.core.magic_arguments import argument, magic_arguments
+
+from composemagic.errors import UsageError, suggest
+from composemagic.words import say
+
+__all__ = ["parsed", "with_options"]
+
+_OPTIONS = (
+    argument("name", nargs="?", help=say("variable that receives the Workflow")),
+    argument(
+        "-i", "--input", action="append", default=[], metavar="KEY=VALUE",
+        help=say(
+            "an input: KEY=VALUE (a YAML scalar), KEY=$VAR for a notebook variable, or VAR alone for a dict of inputs"
+        ),
+    ),
+    argument("--vars", action="store_true", help=say("take other inputs from notebook variables of their names")),
+    argument(
+        "-o", "--output", metavar="VAR",
+        help=say("variable that receives the Run, even when it fails or is stopped; `VAR <<` does the same"),
+    ),
+    argument("-w", "--workflow", metavar="ID", help=say("which workflow, where the cell has several")),
+    argument(
+        "-f", "--file", action="append", default=[], metavar="PATH",
+        help=say("a YAML file that the cell completes and changes; of several, a later one goes over"),
+    ),
+    argument("--form", action="store_true", help=say("show a form for the inputs, even when all are known")),
+    argument(
+        "--local", action="store_true", help=say("send OpenAI-style requests to the embedded model; no key needed")
+    ),
+    argument("--check", action="store_true", help=say("only look for mistakes")),
+    argument("--diagram", action="store_true", help=say("only show how the jobs connect")),
+    argument("--background", action="store_true", help=say("run on while other cells run")),
+    argument("--quiet", action="store_true", help=say("show nothing of the run; `-o` keeps it")),
+    argument(
+        "-e", "--env", action="append", default=[], metavar="KEY=VALUE",
+        help=say("an environment variable for ${env.KEY}"),
+    ),
+    argument(
+        "--env-file", action="append", default=[], metavar="FILE", help=say("read variables from FILE instead of .env")
+    ),
+)  # fmt: skip
+
+
+def with_options(method: Callable[..., Any]) -> Any:
+    """Give a magic's method the options, as the decorators of `IPython.core.magic_arguments` do one by one."""
+    for option in reversed(_OPTIONS):
+        method = option(method)
+    return magic_arguments()(method)
+
+
+def parsed(parser: Any, line: str) -> argparse.Namespace:
+    """The options of a first line. Raises UsageError."""
+    options: argparse.Namespace
+    try:
+        options, rest = parser.parse_known_args(_without_arrows(shlex.split(line)))
+    except (IPythonUsageError, ValueError) as error:
+        # IPython's own UsageError leaves no text in nbconvert and papermill
+        why = _first(str(error))
+        raise UsageError(say("%%compose {line}: {why}. See %%compose?", line=line.strip(), why=why)) from None
+    if rest:
+        raise UsageError(_too_many(rest[0], re.findall(r"--[a-z-]+", parser.format_help())))
+    for name in (options.name, options.output):
+        if name and (not name.isidentifier() or iskeyword(name)):
+            raise UsageError(say("`{name}` cannot be the name of a variable", name=name))
+    return options
+
+
+def _without_arrows(words: list[str]) -> list[str]:
+    """`VAR <<`, as in `%%sql`, is `-o VAR`."""
+    if "<<" not in words[1:]:
+        return words
+    place = words.index("<<", 1)
+    return [*words[: place - 1], "-o", words[place - 1], *words[place + 1 :]]
+
+
+def _too_many(word: str, options: list[str]) -> str:
+    if word.startswith("-"):
+        near = suggest(word, options)
+        if near:
+            return say("`{word}` is no option of %%compose{near}", word=word, near=near)
+        return say("`{word}` is no option of %%compose; see %%compose?", word=word)
+    return say(
+        '`{word}` is one word too many; a value with spaces stands in quotes, as in -i prompt="Tell me a joke"',
+        word=word,
+    )
+
+
+def _first(text: str) -> str:
+    return text.strip().splitlines()[-1] if text.strip() else say("cannot be read")
