@@ -10,7 +10,7 @@ import pytest
 from jsonschema import Draft7Validator
 
 from composemagic import components
-from composemagic.cli.schema import language
+from composemagic.components.described import language
 from composemagic.errors import ComposeError, DocumentError
 from composemagic.language.document import parse
 from composemagic.workflow import load as loading

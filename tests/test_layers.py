@@ -18,7 +18,7 @@ ROOT = Path(composemagic.__file__).parent
 # from the ground up; a room may import from its own floor and from those below
 FLOORS = [
     ("errors", "text", "words", "threads", "languages", "allowance"), ("language",), ("workflow",), ("transport",), ("engine",), ("local",), ("components",), ("batch",),
-    ("api",), ("notebook",), ("server",), ("cli", "__main__", "__init__"),
+    ("completion",), ("api", "picture", "racing", "recordings"), ("notebook",), ("server",), ("cli", "__main__", "__init__"),
 ]  # fmt: skip
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 FACES = {"IPython", "ipywidgets", "nest_asyncio", "nest_asyncio2", "traitlets", "comm", "ipykernel"}

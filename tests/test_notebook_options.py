@@ -124,7 +124,7 @@ def test_a_file_needs_no_cell(notebook: Kernel, tmp_path: Path, magic: str, body
 def test_a_cell_without_a_file_and_a_body_is_empty(notebook: Kernel) -> None:
     assert "this cell is empty" in str(notebook.execute("%%compose --check\n# nothing").error)
     said = str(notebook.execute("%compose echo").error)
-    assert "`%compose` knows `secrets` and `-f FILE`" in said
+    assert "and `-f FILE`; a workflow stands below `%%compose`" in said
 
 
 @pytest.mark.parametrize(
@@ -194,11 +194,46 @@ def test_a_run_in_the_background_lets_other_cells_run(notebook: Kernel) -> None:
     ("line", "sentence"),
     [
         ("secret", "`%compose` does not know `secret`; did you mean `secrets`?"),
-        ("nothing like it", "`%compose` knows `secrets`"),
-        ("", "`%compose` knows `secrets`"),
+        ("nothing like it", "`%compose` knows `help`, `secrets`"),
+        ("", "`%compose` knows `help`, `secrets`"),
         ("secrets 'open", "%compose secrets 'open: No closing quotation"),
     ],
 )
 def test_a_line_that_is_not_known(notebook: Kernel, line: str, sentence: str) -> None:
     done = notebook.execute(f"%compose {line}")
     assert done.error is not None and sentence in done.error[2]
+
+
+def test_help_in_a_cell(notebook: Kernel) -> None:
+    said = notebook.execute("%compose help casts").streams["stdout"]
+    assert said.startswith("A cast says what a value is to be")
+    assert "for-each" in notebook.execute("%compose help").streams["stdout"]
+
+
+def tab(notebook: Kernel, code: str) -> list[str]:
+    """What the Tab key offers where `|` stands."""
+    at = code.index("|")
+    answer = notebook.client.complete(code[:at] + code[at + 1 :], at, reply=True, timeout=60)
+    return list(answer["content"]["matches"])
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("%%compose --chec|", ["--check"]),
+        ("%%compose -i |\ncomponent: {type: echo, text: '${input.who} ${input.mood}'}", ["who=", "mood="]),
+        ("%%compose -w |\nworkflows:\n  - id: sum\n  - id: ask", ["sum", "ask"]),
+        ("%%compose -e |\ncomponent: {type: echo, text: '${env.KEY}'}", ["KEY="]),
+        ("%%compose chat\ncomponent:\n  type: http-c|", ["http-client"]),
+        ("%%compose chat\ncomponent:\n  type: echo\n  text: ${input.x as inte|", ["integer"]),
+        ("%compose hel|", ["help"]),
+    ],
+)
+def test_the_tab_key(notebook: Kernel, code: str, words: list[str]) -> None:
+    assert tab(notebook, code) == words
+
+
+def test_the_tab_key_leaves_python_alone(notebook: Kernel) -> None:
+    assert "os" in tab(notebook, "import o|")
+    notebook.execute("%unload_ext composemagic")
+    assert "component: " not in tab(notebook, "%%compose\ncompo|")

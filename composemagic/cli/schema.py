@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from composemagic.cli.options import Commands
 from composemagic.cli.terminal import print_json
+from composemagic.components.described import language
 from composemagic.words import say
 
-__all__ = ["add", "language"]
+__all__ = ["add"]
 
 
 def add(commands: Commands) -> None:
@@ -32,14 +32,3 @@ def _schema(options: argparse.Namespace) -> int:
     print_json(language())
     return 0
 
-
-def language() -> dict[str, Any]:
-    """The JSON Schema of the language with every component type there is: built in, registered, or of a package."""
-    from importlib.metadata import entry_points
-
-    from composemagic import components
-    from composemagic.workflow.json_schema import json_schema
-
-    installed = (point.name for point in entry_points(group=components.GROUP))
-    types = {name: found for name in (*components.known(), *installed) if (found := components.find(name))}
-    return json_schema(types)

@@ -12,7 +12,10 @@ from composemagic.words import say
 __all__ = ["LINES", "follow", "unknown"]
 
 # word -> what takes the words after it and the shell; by name, so that each is loaded when it is said
-LINES = {"secrets": "composemagic.notebook.lines:secrets"}
+LINES = {
+    "help": "composemagic.notebook.lines:explained",
+    "secrets": "composemagic.notebook.lines:secrets",
+}
 
 
 def follow(line: str, shell: Any) -> bool:
@@ -44,3 +47,10 @@ def secrets(words: list[str], shell: Any) -> None:
     from composemagic.workflow.environment import Environment
 
     print(told(words, Environment()))
+
+
+def explained(words: list[str], shell: Any) -> None:
+    """Tell what there is to know of a topic."""
+    from composemagic.help import told
+
+    print(told(" ".join(words)))

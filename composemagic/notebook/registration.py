@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from composemagic.components.adopted import Called, Way, adopt
+from composemagic.notebook.complete import is_matcher, matcher
 from composemagic.notebook.hook import awaitify
 from composemagic.notebook.magic import ComposeMagics
 from composemagic.words import speak
@@ -18,12 +19,14 @@ __all__ = ["register", "unregister"]
 
 
 def register(shell: Any) -> None:
-    """Register the magic, how workflows and runs show themselves and, in a kernel, the hook that makes its cells awaited."""
+    """Register the magic, the Tab key's answers, how workflows and runs show themselves and, in a kernel, the hook that makes
+    its cells awaited."""
     shell.register_magics(ComposeMagics(shell))
     adopt(_lazily(shell))
     for name, shown in _SHOWN.items():
         module, _, kind = name.rpartition(".")
         shell.display_formatter.mimebundle_formatter.for_type_by_name(module, kind, shown)
+    shell.Completer.custom_matchers.append(matcher(shell))
     if getattr(shell, "kernel", None) is not None and awaitify not in shell.input_transformers_post:
         shell.input_transformers_post.append(awaitify)
 
@@ -33,6 +36,8 @@ def unregister(shell: Any) -> None:
     adopt(None)
     if awaitify in shell.input_transformers_post:
         shell.input_transformers_post.remove(awaitify)
+    matchers = shell.Completer.custom_matchers
+    matchers[:] = [one for one in matchers if not is_matcher(one)]
     for name in _SHOWN:
         shell.display_formatter.mimebundle_formatter.pop(name, None)
     for kind in ("cell", "line"):

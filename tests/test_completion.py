@@ -1,0 +1,106 @@
+"""What the Tab key offers: `|` is the cursor, in texts that are no YAML yet."""
+
+from __future__ import annotations
+
+import pytest
+
+from composemagic.completion import suggestions
+from composemagic.components.described import language
+
+VARIABLES = ["HOME", "OPENAI_API_KEY", "OPENAI_BASE_URL"]
+
+
+def offered(text: str) -> tuple[str, list[str]]:
+    at = text.index("|")
+    text, before = text[:at] + text[at + 1 :], text[:at]
+    found = suggestions(text, before.count("\n"), at - (before.rfind("\n") + 1), language, VARIABLES)
+    return found.typed, [word.text for word in found.words]
+
+
+HTTP = "component:\n  type: http-client\n"
+JOBS = "workflow:\n  jobs:\n    - id: first\n    - {id: second, type: delay}\n"
+PARTS = "components:\n  - id: gpt\n    type: http-client\n    actions:\n      - id: chat\n      - id: embed\n"
+
+EXACT = [
+    # keys
+    ("comp|", ["component: ", "components: "]),
+    ("component:\n  ty|", ["type: "]),
+    (f"{HTTP}  str|", ["stream_format: ", "stream_fragmented: "]),
+    (f"{HTTP}  action:\n    metho|", ["method: "]),
+    (f"{HTTP}  actions:\n    - id: a\n      stream_fo|", ["stream_format: "]),
+    (f"{HTTP}  actions:\n  - id: a\n    stream_fo|", ["stream_format: "]),
+    ("component: {type: http-client, stream_fo|", ["stream_format: "]),
+    ("component: {type: http-client, stream_fo|}", ["stream_format: "]),
+    ("component: {type: http-client, action: {stream_fo|}}", ["stream_format: "]),
+    ("component:\n  stream_fo|\n  type: http-client", ["stream_format: "]),  # the type may stand below
+    (f"{JOBS}    - on_error:\n        t|", ["to: "]),  # the older `target` is read, not taught
+    (f"{JOBS}    - id: third\n      type: for-each\n      do: {{com|", ["component: "]),
+    ("controller:\n  adapter:\n    po|", ["port: "]),
+    ("workflow:\n  tit|", ["title: "]),
+    ("workflow:\n  title: x\n  tit|", []),  # is there
+    # values
+    ("component:\n  type: htt|", ["http-client", "http-server"]),
+    ("component: {type: ec|}", ["echo"]),
+    ("component: {type: htm|}", []),  # known by name only: nobody is led there
+    (f"{JOBS}    - type: fi|", ["filter"]),
+    (f"{JOBS}    - {{id: third, type: fi|}}", ["filter"]),
+    (f"{JOBS}    - depends_on: |", ["first", "second"]),
+    (f"{JOBS}    - depends_on: [f|", ["first"]),
+    (f"{JOBS}    - depends_on:\n        - s|", ["second"]),
+    (f"{JOBS}    - id: third\n      depends_on: |", ["first", "second"]),  # not on itself
+    ("workflow:\n  jobs:\n    one:\n      type: if\n      otherwise: |\n    two:\n      type: delay", ["one", "two"]),
+    (f"{PARTS}workflow:\n  job:\n    component: |", ["gpt"]),
+    (f"{PARTS}workflow:\n  job:\n    component: gpt\n    action: |", ["chat", "embed"]),
+    ("workflow:\n  default: |", ["true", "false"]),
+    # in ${...}
+    (f"{HTTP}  path: /${{inp|", ["input"]),
+    (f"{HTTP}  path: /${{input.x as inte|", ["integer"]),
+    (f"{HTTP}  path: /${{input.x as inte|}}", ["integer"]),
+    (f"{HTTP}  path: /${{input.who}}/${{input.|}}", ["who"]),
+    (f"{HTTP}  path: /${{env.OPENAI|", ["OPENAI_API_KEY", "OPENAI_BASE_URL"]),
+    (f"{JOBS}  output: ${{jobs.|", ["first", "second"]),
+    (f"{JOBS}  output: ${{jobs.first.|", ["output"]),
+    (f"{JOBS}  output: ${{context.se|", ["session_id"]),
+    (f"{HTTP}  path: /${{input.x | 0.7}} ${{res|".replace("x | 0.7", "x"), ["response", "response[]", "result"]),
+    (f"{HTTP}  body: {{a: '${{input.x}}', b: '${{response.|", []),  # nobody knows what answers hold
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "words"), EXACT, ids=[text.split("\n")[-1][:60] for text, _ in EXACT])
+def test_exactly_these(text: str, words: list[str]) -> None:
+    assert offered(text)[1] == words
+
+
+@pytest.mark.parametrize(
+    ("text", "typed"),
+    [
+        ("comp|", "comp"),
+        (f"{HTTP}  action: {{me|", "me"),
+        (f"{HTTP}  path: ${{input.x as in|", "in"),
+        (f"{HTTP}  |", ""),
+    ],
+)
+def test_what_the_word_takes_the_place_of(text: str, typed: str) -> None:
+    assert offered(text)[0] == typed
+
+
+def test_each_component_type_that_runs_is_offered_with_what_it_is() -> None:
+    found = suggestions("component:\n  type: ", 1, 8, language)
+    assert {"http-client", "model", "agent", "echo"} <= {word.text for word in found.words}
+    assert all(word.about for word in found.words)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["|", "- |", "- - |", "]|", "{|", "{{{|", "}|{", "a: }|", "a: [}|", "\t|", "a:\n\t b: |", "a: 'it|", "a: |-\n", "? |",
+     "&a |", "a: *|", "${|", "${${|", "${ as |", "workflow:\n jobs:\n- |", "component: {type: [|", "'|", "a: b: c|"],
+)  # fmt: skip
+def test_no_text_is_too_broken(text: str) -> None:
+    offered(text)
+
+
+def test_the_language_is_not_loaded_for_what_does_not_need_it() -> None:
+    def never() -> dict[str, object]:
+        raise AssertionError
+
+    assert suggestions("a: ${env.H", 0, 10, never, VARIABLES).words[0].text == "HOME"
