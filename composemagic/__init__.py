@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from composemagic.allowance import allow
     from composemagic.api import Workflow, load
+    from composemagic.comparing import compare
     from composemagic.components import register as register_component
     from composemagic.components.decorator import component
     from composemagic.engine.events import (
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     )
     from composemagic.engine.run import Run
     from composemagic.errors import ComposeError, DocumentError, InputError, ModelError, RunError, UsageError
+    from composemagic.history import runs
     from composemagic.language.casts import register_cast
     from composemagic.workflow.inputs import Input
 
@@ -69,11 +71,13 @@ __all__ = [
     "Workflow",
     "__version__",
     "allow",
+    "compare",
     "component",
     "load",
     "load_ipython_extension",
     "register_cast",
     "register_component",
+    "runs",
     "unload_ipython_extension",
 ]
 __version__ = "0.1.0"
@@ -106,10 +110,12 @@ _HOMES = {
     "UsageError": "composemagic.errors",
     "Workflow": "composemagic.api",
     "allow": "composemagic.allowance",
+    "compare": "composemagic.comparing",
     "component": "composemagic.components.decorator",
     "load": "composemagic.api",
     "register_cast": "composemagic.language.casts",
     "register_component": "composemagic.components:register",
+    "runs": "composemagic.history",
 }
 
 

@@ -54,14 +54,10 @@ def told(topic: str = "") -> str:
         if topic in _types(schema, kind):
             return _of_type(schema, kind, name, topic)
     known = [*_TOPICS, *_types(schema, "component"), *_types(schema, "job")]
-    raise UsageError(
-        say(
-            "there is no help for `{topic}`{near}; there is for {known}",
-            topic=topic,
-            near=suggest(topic, known),
-            known=listing(f"`{name}`" for name in _TOPICS),
-        )
-    )
+    if near := suggest(topic, known):
+        raise UsageError(say("there is no help for `{topic}`{near}", topic=topic, near=near))
+    listed = listing(f"`{name}`" for name in _TOPICS)
+    raise UsageError(say("there is no help for `{topic}`; there is for {known}", topic=topic, known=listed))
 
 
 def _overview() -> str:

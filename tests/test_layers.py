@@ -17,8 +17,19 @@ import composemagic
 ROOT = Path(composemagic.__file__).parent
 # from the ground up; a room may import from its own floor and from those below
 FLOORS = [
-    ("errors", "text", "words", "threads", "languages", "allowance"), ("language",), ("workflow",), ("transport",), ("engine",), ("local",), ("components",), ("batch",),
-    ("completion",), ("api", "picture", "racing", "recordings"), ("notebook",), ("server",), ("cli", "__main__", "__init__"),
+    ("errors", "text", "words", "threads", "languages", "allowance", "prices"),
+    ("language",),
+    ("workflow",),
+    ("transport",),
+    ("engine",),
+    ("local",),
+    ("components",),
+    ("batch",),
+    ("comparing", "completion", "help", "history", "picture", "recordings"),
+    ("api", "conversation", "racing", "sweep"),
+    ("notebook",),
+    ("server",),
+    ("cli", "__main__", "__init__"),
 ]  # fmt: skip
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 FACES = {"IPython", "ipywidgets", "nest_asyncio", "nest_asyncio2", "traitlets", "comm", "ipykernel"}
@@ -140,7 +151,7 @@ def test_all_is_what_is_exported() -> None:
         "import composemagic as c; print(*sorted(n for n in dir(c) if getattr(c, n) is not None))"
     ).split()
     assert public == sorted(composemagic.__all__)
-    assert all(getattr(composemagic, name) for name in composemagic.__all__)
+    assert all(getattr(composemagic, name) is not None for name in composemagic.__all__)
     with pytest.raises(AttributeError):
         composemagic.nothing_of_this_name  # type: ignore[attr-defined]
 

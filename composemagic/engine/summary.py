@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from composemagic.engine.run import Run
+from composemagic.prices import cost, tokens
 from composemagic.text import plain
 from composemagic.words import say
 
-__all__ = ["summary"]
+__all__ = ["summary", "tokens_of"]
 
 
 def summary(run: Run) -> str:
-    """Status, first delta, total, deltas, tokens, and the model that answered, in the user's language."""
+    """Status, first delta, total, deltas, tokens, cost where a price is known, and the model that answered, in the user's language."""
     timing = run.timing
     words = [_mark(run.status)]
     if run.status in ("stopped", "truncated", "failed") and run.text:
@@ -24,8 +25,10 @@ def summary(run: Run) -> str:
         words.append(say("total {seconds} s", seconds=f"{timing.total:.2f}"))
     if timing.deltas > 1:
         words.append(say("{count} deltas", count=timing.deltas))
-    if tokens := _tokens(run.usage):
-        words.append(say("{count} tokens", count=tokens))
+    if answered := tokens_of(run.usage):
+        words.append(say("{count} tokens", count=answered))
+    if (price := cost(run.model, run.usage)) is not None:
+        words.append(say("cost {amount}", amount=f"{price:.4g}"))
     if run.model:
         words.append(plain(_answered(run.model, run.instead_of)))
     return " · ".join(words)
@@ -52,9 +55,6 @@ def _answered(model: str, instead_of: str | None) -> str:
     return say("answered by {model}", model=model)
 
 
-def _tokens(usage: Mapping[str, Any] | None) -> int | None:
-    """The answer's tokens, by the names the providers give them."""
-    for name in ("completion_tokens", "output_tokens", "eval_count"):
-        if usage and isinstance(usage.get(name), int):
-            return int(usage[name])
-    return None
+def tokens_of(usage: Mapping[str, Any] | None) -> int | None:
+    """The answer's tokens, where the provider counted."""
+    return tokens(usage)[1]

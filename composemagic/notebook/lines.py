@@ -14,6 +14,7 @@ __all__ = ["LINES", "follow", "unknown"]
 # word -> what takes the words after it and the shell; by name, so that each is loaded when it is said
 LINES = {
     "help": "composemagic.notebook.lines:explained",
+    "runs": "composemagic.notebook.runs:told",
     "secrets": "composemagic.notebook.lines:secrets",
 }
 

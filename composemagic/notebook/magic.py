@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
-from traitlets import Bool, Enum, List, Unicode, observe
+from traitlets import Bool, Dict, Enum, List, Unicode, observe
 
 from composemagic.allowance import allow
 from composemagic.allowance import parsed as allowed
 from composemagic.errors import InputError
 from composemagic.notebook import lines
+from composemagic.notebook.attended import can_click
 from composemagic.notebook.cell import Cell, Face, face, tells, wanted
 from composemagic.notebook.given import given, nested
 from composemagic.notebook.keys import ask_for_keys
@@ -65,6 +66,15 @@ class ComposeMagics(Magics):
         help='what no YAML may by itself, such as ["shell"], or ["SHOP_API_KEY=https://shop.example"] for a secret',
     ).tag(config=True)
 
+    history = Unicode(
+        None,
+        allow_none=True,
+        help="a sqlite file that keeps the runs, such as runs.db; None: this kernel alone has them",
+    ).tag(config=True)
+    prices = Dict(
+        help='what a million tokens cost, by model, such as {"gpt-4o": {"input": 2.5, "output": 10}}',
+    ).tag(config=True)
+
     def __init__(self, shell: Any) -> None:
         super().__init__(shell)
         # by cell: what to stop when the cell is run again; a run that has ended need not be kept for that
@@ -79,6 +89,18 @@ class ComposeMagics(Magics):
             each()
         for words, place in map(allowed, change.new):
             self._undo.append(allow(*words, place=place))
+
+    @observe("history")
+    def _keep_in_file(self, change: Any) -> None:
+        from composemagic.history import runs
+
+        runs.file(change.new)
+
+    @observe("prices")
+    def _price(self, change: Any) -> None:
+        from composemagic.prices import set_prices
+
+        set_prices(change.new)
 
     @observe("language")
     def _speak(self, change: Any) -> None:
@@ -153,7 +175,7 @@ class ComposeMagics(Magics):
             return None
         if not options.local:
             self._ask_for_keys(workflow)
-        name = wanted(options) or ("form" if self._can_click() and _missing(workflow, values) else None)
+        name = wanted(options) or ("form" if can_click(self.shell) and _missing(workflow, values) else None)
         if name:
             self._show(face(cell, name))
             return None
@@ -162,7 +184,7 @@ class ComposeMagics(Magics):
 
     def _made(self, cell: Cell) -> tuple[Run, View] | None:
         """The cell's run that has not begun, and its view; None where it runs in the background."""
-        in_background = cell.options.background and self._can_click()
+        in_background = cell.options.background and can_click(self.shell)
         view = self._view(cell, in_background=in_background)
         view.show()
         run = cell.workflow.start(nested(cell.values), attended=view.attended, consents=True, begins=False)
@@ -218,17 +240,12 @@ class ComposeMagics(Magics):
         return parsed(type(self).compose.parser, line)
 
     def _view(self, cell: Cell, *, in_background: bool) -> View:
-        from composemagic.notebook.view import Live, Plain, Quiet, Still
+        from composemagic.notebook.choice import view_for
+        from composemagic.notebook.view import Quiet
 
         if cell.options.quiet:
             return Quiet()
-        if self.display == "plain" or (self.display == "auto" and getattr(self.shell, "kernel", None) is None):
-            return Quiet() if in_background else Plain()
-        if self.display == "auto" and not self._can_click():
-            return Still()
-        # before ipykernel 7 no click arrives while a cell runs; subshells changed that, and this private name says so
-        hears = in_background or getattr(getattr(self.shell, "kernel", None), "_supports_kernel_subshells", False)
-        return Live(cell.workflow.title, tell_errors=in_background, stop=bool(hears), attended=bool(hears))
+        return view_for(self.shell, cell.workflow.title, in_background=in_background)
 
     def _keep(self, run: Run, options: argparse.Namespace, cell: str | None = None) -> None:
         """Give a run to whoever asks for it later: the notebook's variable, and the cell when it is run again."""
@@ -244,11 +261,6 @@ class ComposeMagics(Magics):
         except (AttributeError, KeyError, TypeError):
             return None
         return found
-
-    def _can_click(self) -> bool:
-        """Whether somebody sits in front of the kernel; nbconvert and papermill say that they take no input."""
-        kernel = getattr(self.shell, "kernel", None)
-        return kernel is not None and bool(getattr(kernel, "_allow_stdin", True))
 
 
 def _interrupted(run: Run, view: View) -> Interrupted:

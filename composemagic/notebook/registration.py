@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from composemagic.components.adopted import Called, Way, adopt
+from composemagic.engine.kept import hear_of
 from composemagic.notebook.complete import is_matcher, matcher
 from composemagic.notebook.hook import awaitify
 from composemagic.notebook.magic import ComposeMagics
 from composemagic.words import speak
 
 if TYPE_CHECKING:
-    from composemagic.api import Workflow
     from composemagic.engine.run import Run
 
 __all__ = ["register", "unregister"]
@@ -23,6 +24,7 @@ def register(shell: Any) -> None:
     its cells awaited."""
     shell.register_magics(ComposeMagics(shell))
     adopt(_lazily(shell))
+    hear_of(_keep)
     for name, shown in _SHOWN.items():
         module, _, kind = name.rpartition(".")
         shell.display_formatter.mimebundle_formatter.for_type_by_name(module, kind, shown)
@@ -34,6 +36,7 @@ def register(shell: Any) -> None:
 def unregister(shell: Any) -> None:
     """Undo what `register` did."""
     adopt(None)
+    hear_of(_keep)()
     if awaitify in shell.input_transformers_post:
         shell.input_transformers_post.remove(awaitify)
     matchers = shell.Completer.custom_matchers
@@ -45,6 +48,7 @@ def unregister(shell: Any) -> None:
     magics = shell.magics_manager.registry.pop("ComposeMagics", None)
     if magics is not None:
         magics.allow = []
+        magics.history = None
         if magics.language is not None:
             speak(None)
     if magics in shell.configurables:
@@ -70,20 +74,29 @@ def _lazily(shell: Any) -> Way:
     return make
 
 
-def _show_run(run: Run) -> dict[str, str]:
-    from composemagic.notebook.view import bundle
+def _keep(run: Run, name: str) -> None:
+    """Each run of the kernel, however it was started, is one of `composemagic.runs`."""
+    from composemagic.history import runs
 
-    return bundle(run)
+    runs.keep(run, name)
 
 
-def _show_workflow(workflow: Workflow) -> dict[str, str]:
-    from composemagic.notebook.card import card
+def _by(name: str) -> Callable[[Any], dict[str, str]]:
+    """What shows a value, loaded when there is one to show."""
+    module, _, attribute = name.partition(":")
 
-    return card(workflow)
+    def show(value: Any) -> dict[str, str]:
+        found: dict[str, str] = getattr(import_module(module), attribute)(value)
+        return found
+
+    return show
 
 
 # by name and not by import: registering must not load the engine
 _SHOWN: dict[str, Callable[[Any], dict[str, str]]] = {
-    "composemagic.engine.run.Run": _show_run,
-    "composemagic.api.Workflow": _show_workflow,
+    "composemagic.api.Workflow": _by("composemagic.notebook.card:card"),
+    "composemagic.comparing.Comparison": _by("composemagic.notebook.compare:shown"),
+    "composemagic.engine.run.Run": _by("composemagic.notebook.still:bundle"),
+    "composemagic.history.past.Past": _by("composemagic.notebook.runs:shown_one"),
+    "composemagic.history.sequence.Runs": _by("composemagic.notebook.runs:shown"),
 }
