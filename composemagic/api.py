@@ -5,29 +5,33 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
+from inspect import Parameter, Signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from composemagic import components
 from composemagic.engine.host import Surroundings
+from composemagic.engine.kept import made
 from composemagic.engine.run import Run
 from composemagic.errors import Mark, UsageError
 from composemagic.language.secret import Sealed, is_secret
 from composemagic.language.template import Flaw
+from composemagic.recordings import wired
+from composemagic.text import plain
 from composemagic.words import say
 from composemagic.workflow import load as loading
 from composemagic.workflow.environment import Environment
-from composemagic.workflow.inputs import Input, check_values, input_schema
+from composemagic.workflow.inputs import Input, check_values, input_schema, told
 from composemagic.workflow.merge import Text
 from composemagic.workflow.outputs import Output, output_schema
 
 if TYPE_CHECKING:
     from composemagic.workflow.diagram import Diagram
 
-__all__ = ["DEFAULT_FILES", "Workflow", "examine", "load", "load_all", "load_text"]
+__all__ = ["DEFAULT_FILES", "Workflow", "examine", "load", "load_all", "load_text", "serve_all"]
 
 # one line without a space after a colon, which no workflow can be, with an ending as files have
 _FILE = re.compile(r"(?!.*:\s)[^\n{}\[\]]*\.\w+\s*")
@@ -35,7 +39,14 @@ _LONGEST = 40  # characters of a value that a sentence repeats
 DEFAULT_FILES = ("model-compose.yml", "model-compose.yaml", "compose.yml", "compose.yaml")
 
 # the notebook's faces of a workflow, by name and not by import: Python without a notebook must not load them
-_FACES = {"form": "composemagic.notebook.form:Form"}
+_FACES = {
+    "form": "composemagic.notebook.form:Form",
+    "chat": "composemagic.notebook.chat:Chat",
+    "sweep": "composemagic.notebook.sweep:swept",
+    "race": "composemagic.notebook.race:race",
+    "explain": "composemagic.explaining:explain",
+    "serve": "composemagic.server.serving:of_workflows",
+}
 
 
 class Workflow:
@@ -51,6 +62,20 @@ class Workflow:
         self._surroundings = surroundings
         self._local = local
         self.name = name
+
+    @property
+    def plan(self) -> loading.Plan:
+        """What loading gave, for who shows it."""
+        return self._plan
+
+    @property
+    def surroundings(self) -> Surroundings:
+        """What its runs need from outside the YAML."""
+        return self._surroundings
+
+    def around(self, surroundings: Surroundings, *, local: bool | None = None) -> Workflow:
+        """The same workflow with other surroundings, and on the embedded model or not."""
+        return Workflow(self._plan, surroundings, local=self._local if local is None else local, name=self.name)
 
     @property
     def id(self) -> str:
@@ -76,6 +101,11 @@ class Workflow:
     def description(self) -> str:
         """The description the YAML gives."""
         return self._plan.description
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """What the whole YAML says, as data in today's spelling."""
+        return dict(self._plan.written(()) or {})
 
     @property
     def inputs(self) -> tuple[Input, ...]:
@@ -121,13 +151,15 @@ class Workflow:
         consents: bool = False,
         begins: bool = True,
         task_id: str | None = None,
+        trace: bool = False,
     ) -> Run:
         """Start a run with an input value as it is (an object, for nearly every workflow) and give it at once.
 
         `session_id` and `metadata` are what the YAML reads as `${context.session_id}` and `${context.metadata}`. Where the
         run asks people, it waits for `Run.answer`; without `attended` it fails there, with `auto_resume` it goes on. With
         `consents` it asks in the same way whether a secret may go to a host that is not known as its own; else it fails there.
-        Without `begins` it waits for `Run.begin`. `task_id` is the run's id where the caller has one for it.
+        Without `begins` it waits for `Run.begin`. `task_id` is the run's id where the caller has one for it. With `trace` it
+        keeps what goes over the wire: see `Run.trace`.
         """
         return self._run(
             value,
@@ -139,7 +171,28 @@ class Workflow:
             consents=consents,
             begins=begins,
             task_id=task_id,
+            trace=trace,
         )
+
+    def rehearsed(self, value: Any, held: Callable[[str, str], Awaitable[None]]) -> Run:
+        """Start a run in which nothing is sent and nothing acts: what is about to waits in `held`, or on its way out.
+
+        For who wants to see what would happen (`explain`); it ends when it is cancelled.
+        """
+        from composemagic.transport.nowhere import Nowhere  # only who rehearses pays for it
+        from composemagic.transport.replaying import Embedded, Keyless
+
+        around = self._surroundings
+        around = replace(
+            around, env=Keyless(around.env), transport=Nowhere(), held=held, record=None, offline=Embedded("embedded")
+        )
+        if self._local:
+            around = replace(around, local=_embedded)  # is asked for its address only
+        return Run(self._plan, value, around, auto_resume=True, attended=False, trace=True)
+
+    def explain(self, /, **values: Any) -> Any:
+        """What a run with these inputs would send, secrets masked; nothing is sent. Print it, or let a cell end with it."""
+        return _face("explain")(self, values)
 
     def _run(self, value: Any, local: bool | None, **options: Any) -> Run:
         surroundings = self._surroundings
@@ -147,7 +200,8 @@ class Workflow:
             surroundings = replace(surroundings, local=_embedded)
         elif isinstance(surroundings.env, Environment):
             surroundings.env.fetch(hole.reference.path_text for hole in self._plan.variables)
-        return Run(self._plan, value, surroundings, **options)
+        # a run that has begun is given at once: an interrupt on a line between would leave one that nobody can stop
+        return Run(self._plan, value, surroundings, first=lambda run: made(run, self.name), **options)
 
     def stream(self, /, *unnamed: Any, local: bool | None = None, **values: Any) -> Run:
         """Start a run and give it at once; iterate over it for its events. Raises InputError.
@@ -214,10 +268,62 @@ class Workflow:
         if local not in (None, True, False):
             raise UsageError(say("`local` is True or False, not {value}", value=repr(local)))
 
-    def form(self) -> Any:
-        """A form for the inputs; a notebook cell that ends with it shows it."""
-        module, _, attribute = _FACES["form"].partition(":")
-        return getattr(import_module(module), attribute)(self)
+    def trace(self, /, *unnamed: Any, **values: Any) -> Any:
+        """Run to the end and give the Trace: what was sent, each message that came, and when. Raises InputError.
+
+        The trace of a run that fails holds its error, which is not raised.
+        """
+        self._refuse(unnamed)
+        self.check(values)
+        run = self._run(values, None, attended=False, begins=False, trace=True)
+        try:
+            run.begin()
+            run.wait()
+        except BaseException:
+            run.cancel()
+            raise
+        return run.trace
+
+    def form(self, /, **values: Any) -> Any:
+        """A form for the inputs, prefilled with `values`; a notebook cell that ends with it shows it. Raises UsageError."""
+        return _face("form")(self, values)
+
+    def chat(self, /, **values: Any) -> Any:
+        """A conversation; a notebook cell that ends with it shows it, and `.say("...")` asks and waits anywhere.
+
+        `values` are the inputs that stay the same. Raises UsageError for a workflow that no text can be said to.
+        """
+        return _face("chat")(self, values)
+
+    def sweep(self, /, **values: Any) -> Any:
+        """A run for each value in the lists among `values`, side by side: `chat.sweep(temperature=[0, 0.7], prompt="Hi")`.
+
+        An input that is a list itself varies where it is given a list of lists; `at_once=8` runs eight at the same time and
+        not four. A notebook cell that ends with it shows it;
+        elsewhere `.to_rows()` waits and gives the results. Raises InputError and UsageError.
+        """
+        return _face("sweep")(self, values)
+
+    def race(self, /, **values: Any) -> Any:
+        """The same request with and without streaming, side by side: when does a reader see the first word?"""
+        return _face("race")(self, values)
+
+    def serve(
+        self,
+        *,
+        port: int | None = None,
+        host: str = "127.0.0.1",
+        token: str | bool | None = None,
+        hosts: Sequence[str] = (),
+        page: bool = True,
+    ) -> Any:
+        """Serve it over HTTP, as an API and a web page, until `.stop()` or the end of the process; returns at once.
+
+        `port` is the API's, 0 for any that is free; without one it is the document's, else 8080, else a free one. `token`
+        is what requests must bring, True for a new one; with it `host` may be an address that other computers reach, and
+        `hosts` are the names by which they do. Needs the extra `serve`. Raises UsageError.
+        """
+        return serve_all([self], port=port, host=host, token=token, hosts=hosts, with_page=page)
 
     def diagram(self) -> Diagram:
         """How its jobs connect: a picture in JupyterLab, `str(...)` as Mermaid text, `.tree` as plain text."""
@@ -225,9 +331,34 @@ class Workflow:
 
         return diagram(self._plan)
 
+    @property
+    def __signature__(self) -> Signature:
+        """Its inputs as parameters: what `chat?`, Shift-Tab and `inspect.signature` show."""
+        named = [one for one in self.inputs if one.name.isidentifier()]
+        kind, none = Parameter.KEYWORD_ONLY, Parameter.empty
+        return Signature(
+            [Parameter(one.name, kind, default=one.default if one.has_default else none) for one in named]
+        )
+
+    def getdoc(self) -> str:
+        """What IPython shows for `chat?`: title, description, and each input on a line."""
+        lines = [self.title, self.description, "", *(f"  {told(one)}" for one in self.inputs)]
+        return plain("\n".join(lines).strip())
+
     def __repr__(self) -> str:
         asks = ", ".join(f"{one.name}: {one.type}" for one in self.inputs)
         return f"<Workflow {self.title!r} ({asks})>"
+
+
+def serve_all(workflows: Sequence[Workflow], **asked: Any) -> Any:
+    """Serve several workflows together, as `Workflow.serve` does one. Raises UsageError."""
+    return _face("serve")(workflows, **asked)
+
+
+def _face(name: str) -> Callable[..., Any]:
+    module, _, attribute = _FACES[name].partition(":")
+    found: Callable[..., Any] = getattr(import_module(module), attribute)
+    return found
 
 
 def load(
@@ -239,13 +370,17 @@ def load(
     env: Mapping[str, str] | None = None,
     env_files: Sequence[str | Path] = (),
     functions: Mapping[str, Callable[..., Any]] | None = None,
+    record: str | Path | None = None,
+    replay: str | Path | None = None,
+    replay_speed: float | None = 1.0,
 ) -> Workflow:
     """Load a workflow from YAML text, from a file's path, or from a list of these, the later ones over the earlier.
 
     `workflow` chooses one by id where there are several. `transport` is an httpx transport that replaces the network, so
     that tests run offline. `local` sends OpenAI-style requests to the embedded model. `env` goes before the process's
     environment, `env_files` (else the nearest `.env`) behind it. `functions` are those that `type: function` may name,
-    before those of the notebook or the script.
+    before those of the notebook or the script. `record` is a file to which every answer is added, without secrets; `replay`
+    one from which they are taken instead of the network, `replay_speed` times as fast as they came, or at once with None.
     Raises DocumentError with all mistakes of the YAML, and UsageError for a file or a workflow id that does not exist.
     """
     _check_transport(transport)
@@ -253,7 +388,7 @@ def load(
     environment = Environment(env, env_files, folder)
     plan = _loaded(texts, environment).plan(workflow)
     surroundings = Surroundings(environment, transport, folder=folder, functions=functions or {})
-    return Workflow(plan, surroundings, local=local)
+    return Workflow(*wired(plan, surroundings, record, replay, replay_speed), local=local)
 
 
 def load_all(
@@ -304,6 +439,9 @@ def load_text(
     env_files: Sequence[str | Path] = (),
     folder: Path | None = None,
     files: Sequence[str | Path] = (),
+    record: str | Path | None = None,
+    replay: str | Path | None = None,
+    replay_speed: float | None = 1.0,
 ) -> Workflow:
     """Load YAML text that a message calls `name` and whose first line has the number `first_line` where the user sees it.
 
@@ -314,7 +452,8 @@ def load_text(
     before = [Text(_read(Path(file)), str(file)) for file in files]
     texts = before if before and not _says(text) else [*before, Text(text, name, first_line)]
     plan = _loaded(texts, environment).plan(workflow)
-    return Workflow(plan, Surroundings(environment, transport, folder=folder), local=local)
+    surroundings = Surroundings(environment, transport, folder=folder)
+    return Workflow(*wired(plan, surroundings, record, replay, replay_speed), local=local)
 
 
 def _loaded(texts: Sequence[Text], env: Mapping[str, str]) -> loading.Loaded:

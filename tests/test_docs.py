@@ -249,6 +249,7 @@ HIDDEN = {"__version__", "load_ipython_extension", "unload_ipython_extension"}
 SELDOM = {
     *("run", "start", "check", "unset_variables", "name", "title", "description", "notes"),
     *("wait", "finished", "raise_for_error", "say", "load", "opened", "closed", "elapsed", "encoding", "is_stream", "begin"),
+    *("id", "plan", "is_private", "is_default", "is_one_text", "surroundings", "around"),
 }
 
 
@@ -283,7 +284,7 @@ def test_every_command_and_its_options_are_there(text: str) -> None:
 @BOTH
 def test_every_extra_is_there(text: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = set(project["optional-dependencies"]) - {"serve"}  # for the HTTP API that is to come
+    extras = set(project["optional-dependencies"])
     installed = {name for found in re.findall(r"\.\[([a-z,]+)\]", text) for name in found.split(",")}
     assert installed == extras
     assert set(re.findall(r"`\[([a-z]+)\]`", text)) <= extras

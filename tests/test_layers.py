@@ -26,7 +26,7 @@ FLOORS = [
     ("components",),
     ("batch",),
     ("comparing", "completion", "help", "history", "picture", "recordings"),
-    ("api", "conversation", "racing", "sweep"),
+    ("api", "conversation", "explaining", "racing", "sweep"),
     ("notebook",),
     ("server",),
     ("cli", "__main__", "__init__"),
@@ -143,6 +143,12 @@ def test_loading_the_extension_is_light() -> None:
         f"heavy = {set(HEAVY) | {'composemagic.language.template', 'composemagic.api'}} - set(sys.modules)\n"
         "shell.run_line_magic('load_ext', 'composemagic'); print(*heavy & set(sys.modules))"
     )
+    assert run_python(code) == ""
+
+
+def test_the_server_loads_no_notebook() -> None:
+    """It renders with the notebook's own rooms; of these it must take what needs neither IPython nor widgets."""
+    code = f"import sys, composemagic.server.serving; print(*{FACES} & set(sys.modules))"
     assert run_python(code) == ""
 
 

@@ -108,7 +108,7 @@ async def _batches(action: Action, context: ActionContext) -> AsyncGenerator[Any
 
 
 def _started(action: Action, context: ActionContext) -> AsyncGenerator[Any, None]:
-    answers: object = action.component.run(action, context)
+    answers: object = context.held(action.component.type) or action.component.run(action, context)
     if isinstance(answers, AsyncGenerator):
         return answers
     if inspect.iscoroutine(answers):
@@ -142,7 +142,7 @@ async def _map_value(action: Action, context: ActionContext, answer: Value) -> A
     scope = dict.fromkeys(sources, value) | {f"{source}[]": value for source in sources} | {**answer.sources}
     if flaw := nothing_in_value(output, scope, sources, lambda: say("the answer")):
         context.note(flaw.sentence, context.place(flaw))
-    return await context.fill(output, scope)
+    return context.noted(await context.fill(output, scope))
 
 
 async def _map_chunks(
@@ -155,7 +155,7 @@ async def _map_chunks(
 ) -> AsyncIterator[list[Any]]:
     """Each chunk through the action's `output`; null is no piece of a value. One scope serves the whole stream."""
     assert action.output is not None
-    render, sources = action.output.render, action.component.sources
+    render, sources = context.noting(action.output.render), action.component.sources
     scope = context.scope({})
     key, *others = [f"{source}[]" for source in sources]
     is_stream_each = _casts_to_stream(action.output)
@@ -164,7 +164,7 @@ async def _map_chunks(
     batch = first
     async with aclosing(rest):
         while batch is not None:
-            found = []
+            found: list[Any] = []
             for chunk in batch:
                 scope[key] = chunk
                 for other in others:
@@ -173,6 +173,10 @@ async def _map_chunks(
                     value = render(scope)
                 except Wanted:
                     value = await context.fill(action.output, scope)
+                except Exception:  # what came together with it and before it is good
+                    if found:
+                        yield found
+                    raise
                 if is_stream_each:
                     value = settled(value) or None  # such a stream has no empty pieces
                 if value is not None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,6 +28,8 @@ from composemagic.workflow.component import Action, Call, Described, LocalAddres
 __all__ = ["ActionContext"]
 
 Act = Callable[[Step, Action, Any], Awaitable[Any]]
+# what does nothing but work out values, or sends requests, which stop on their way: may act in a run in which nothing is to
+_HARMLESS = frozenset({"agent", "echo", "http-client", "text-splitter", "web-scraper", "workflow"})
 
 
 class ActionContext:
@@ -39,7 +42,7 @@ class ActionContext:
         self._host = host = frame.host
         self._action = action
         self.run_id = host.id
-        self.transport = host.surroundings.transport
+        self.transport = host.wire.line(step.top)
         self._scope = {
             "input": given,
             "env": frame.env,
@@ -71,6 +74,17 @@ class ActionContext:
         """The parts of a request with the texts of their secrets. Raises RunError for one that may not go there."""
         return await opened_for(self._step, self._action.path, url, headers, body)
 
+    def authored(self, template: Template | None) -> Any:
+        """What a template gives where the run's input is empty: the document's own words. None where it gives nothing."""
+        scope = {**self._scope, "input": None, "jobs": {}, LOADED: {}}
+        given = getattr(self._step.job, "input", None)
+        if given is not None:
+            with suppress(Exception):  # what cannot be filled in says nothing
+                scope["input"] = given.render(scope)
+        with suppress(Exception):
+            return None if template is None else opened(template.render(scope))
+        return None
+
     def _plain(self, value: Any) -> Any:
         """A value for a component that does not say where it goes: a secret needs Python's word for that."""
         names = names_in(value)
@@ -84,6 +98,13 @@ class ActionContext:
     async def fill(self, template: Template, more: Mapping[str, Any]) -> Any:
         """Fill a template; a stream that nothing wants as a value stays one."""
         return await fill(template.render, {**self._scope, **more}, self._host.load)
+
+    def held(self, kind: str) -> AsyncGenerator[Any, None] | None:
+        """What takes the place of a component that may not act in this run; None where it may."""
+        hold = self._host.surroundings.held
+        if hold is None or kind in _HARMLESS:
+            return None
+        return _held(hold(self._step.top, kind))
 
     # -- other actions and workflows ------------------------------------------------------------------------------------
     async def call(self, call: Call, more: Mapping[str, Any]) -> Any:
@@ -198,9 +219,45 @@ class ActionContext:
 
     async def local_model(self) -> LocalAddress:
         """Where the embedded model answers, started if need be."""
+        if (recorded := self._host.surroundings.offline) is not None:
+            return recorded
         start, loop = self._host.surroundings.local, self._host.loop.loop
         assert start is not None
-        return await on_daemon(lambda: start(lambda line: call_on(loop, self.note, line)))
+        found: LocalAddress = await on_daemon(lambda: start(lambda line: call_on(loop, self.note, line)))
+        self.lives_at(found.url)
+        return found
+
+    def lives_at(self, address: str) -> None:
+        """A model on this machine answers at this base URL, whose port is another one each time."""
+        self._host.wire.lives_at(address)
+
+    @property
+    def is_offline(self) -> bool:
+        """Whether the run's answers come from a recording, so that nothing may go out."""
+        return self._host.surroundings.offline is not None
+
+    def noting(self, render: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """What fills `output` for each chunk; where somebody traces the run, one that also tells what it made of each."""
+        if not self._host.wire.is_traced:
+            return render
+        note = self.transport.noted
+
+        def noted(scope: Any) -> Any:
+            try:
+                value = render(scope)
+            except BaseException:
+                note(...)
+                raise
+            note(value)
+            return value
+
+        return noted
+
+    def noted(self, value: Any) -> Any:
+        """What `output` made of a whole answer; told where somebody traces the run."""
+        if self._host.wire.is_traced:
+            self.transport.noted(value)
+        return value
 
     # -- for the engine ----------------------------------------------------------------------------------------------------
     def stream(self, source: Any, *, fragmented: bool, behind: Any) -> Stream:
@@ -218,3 +275,8 @@ def _sum(before: Mapping[str, Any], usage: Mapping[str, Any]) -> dict[str, Any]:
         name: count for name, count in usage.items() if isinstance(count, int) and isinstance(before.get(name), int)
     }
     return {**before, **usage, **{name: before[name] + count for name, count in both.items()}}
+
+
+async def _held(waiting: Awaitable[None]) -> AsyncGenerator[Any, None]:
+    await waiting
+    yield None  # never

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,6 +12,7 @@ from composemagic.allowance import is_allowed, refusal
 from composemagic.engine.events import Event
 from composemagic.engine.interrupts import Interrupts
 from composemagic.engine.loop import PrivateLoop
+from composemagic.engine.wire import Wire
 from composemagic.errors import RunError
 from composemagic.language.template import Flaw
 from composemagic.transport.secrets import Redactor
@@ -29,7 +30,11 @@ class Surroundings:
     `env`: the variables `${env.X}` may name. `transport`: an httpx transport in place of the network. `local`: a function
     that starts the embedded model where it is not running and gives its address; OpenAI-style requests then go there.
     `allowed`: the dangerous things that Python has allowed this workflow, beside those it has allowed all of them.
+    `served`: the run is asked for from outside, so what its input fills in must not lead to addresses of this network.
     `folder`: where the document's files are. `functions`: those of the user, by name, before those of the notebook.
+    `record`: what hears of every exchange on the wire. `offline`: `transport` answers from a recording and
+    nothing goes out; it is the address under which models on this machine were recorded.
+    `held`: nothing is to act. What is about to waits in it, with its job and its component's type, and never comes back.
     """
 
     env: Mapping[str, str] = field(default_factory=dict)
@@ -38,6 +43,10 @@ class Surroundings:
     allowed: frozenset[str] = frozenset()
     folder: Path | None = None
     functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    served: bool = False
+    record: Callable[[Any], None] | None = None
+    offline: LocalAddress | None = None
+    held: Callable[[str, str], Awaitable[None]] | None = None
 
 
 class Host(Protocol):
@@ -56,6 +65,7 @@ class Host(Protocol):
     is_local: bool
     instead_of: str | None
     usage: Mapping[str, Any] | None
+    wire: Wire
 
     def say(self, event: Event) -> None:
         """Tell the readers."""

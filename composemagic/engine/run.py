@@ -12,9 +12,9 @@ import contextlib
 import itertools
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from composemagic.engine.events import (
     Event,
@@ -37,12 +37,19 @@ from composemagic.engine.readable import Readable
 from composemagic.engine.record import Record
 from composemagic.engine.schedule import JobState, Schedule
 from composemagic.engine.step import Frame, Step
+from composemagic.engine.wire import Wire
 from composemagic.errors import RunError
 from composemagic.language.streams import holds_chunks
 from composemagic.threads import call_on, on_daemon
+from composemagic.transport.reach import confine
 from composemagic.transport.secrets import Redactor
 from composemagic.words import say
 from composemagic.workflow.plan import Plan
+
+if TYPE_CHECKING:
+    from composemagic.engine.trace import Trace
+    from composemagic.transport.exchange import Exchange
+    from composemagic.transport.tap import Tap
 
 __all__ = ["Run", "Surroundings", "Timing"]
 
@@ -77,7 +84,8 @@ class Run(Readable):
 
     `attended`: somebody may answer where the run asks people (see `answer`); else it fails there. `auto_resume`: it asks
     nobody and goes on. `consents`: somebody is also asked whether a secret may go to a host that is not known as its own.
-    Without `begins` it waits for `begin`.
+    Without `begins` it waits for `begin`. `task_id` is its id where the caller has one for it. With `trace` it keeps what
+    goes over the wire, in `trace`, which is None without. `first` is called with the run before it begins.
     """
 
     def __init__(
@@ -93,8 +101,11 @@ class Run(Readable):
         auto_resume: bool = False,
         consents: bool = False,
         begins: bool = True,
+        task_id: str | None = None,
+        trace: bool = False,
+        first: Callable[[Run], None] | None = None,
     ) -> None:
-        self.id = f"run-{next(_numbers)}"
+        self.id = task_id or f"run-{next(_numbers)}"
         self.plan = plan
         self.input = value
         self.surroundings = surroundings
@@ -124,6 +135,10 @@ class Run(Readable):
         self._schedule = Schedule(self._frame(plan, value, 0), JOBS, self._run_workflow)
         self._ended = threading.Event()
         self._task: asyncio.Task[None] | None = None
+        self.wire = self._wired(trace=trace)
+        self.trace = self._traced()
+        if first is not None:
+            first(self)
         if begins:
             self.begin()
 
@@ -157,6 +172,10 @@ class Run(Readable):
         """Whether the output as a whole is a stream."""
         return self._output.is_stream
 
+    def is_one_text(self, path: tuple[str | int, ...] = ()) -> bool:
+        """Whether the deltas at a place in the output are pieces of one text, of which neighbours may be joined."""
+        return self._record.joins and path not in self._record.apart
+
     @property
     def jobs(self) -> Mapping[str, JobState]:
         """What has become of each job, by id, in the order written: status, times, output."""
@@ -176,6 +195,7 @@ class Run(Readable):
     # -- what can be asked of it ----------------------------------------------------------------------------------------
     def begin(self) -> None:
         """Begin; for who made it with `begins=False` to hold it before it does anything: an interrupt can stop it then."""
+        self._started = time.monotonic()  # who held it waited for another one
         self.loop.loop.call_soon_threadsafe(self._begin)
 
     def cancel(self) -> None:
@@ -240,13 +260,23 @@ class Run(Readable):
             self._end("stopped" if stopped else "done", None)
 
     async def _work(self) -> None:
-        self.say(RunStarted(self.id, self.plan.title, self.input))
+        if self.surroundings.served:
+            confine()
+        self.say(RunStarted(self.id, self.plan.title, self._told_input()))
         for sentence in self.plan.notes:
             self.say(Notice(sentence))
         answer = await self._schedule.run()
         await self._output.give(answer, self._giver())
         for schedule in (*self._inner, self._schedule):
             await schedule.finish()
+
+    def _told_input(self) -> Any:
+        """The input without the secrets that the document names: `redact` knows none of them before templates have read them."""
+        redact, env = Redactor(), self.surroundings.env
+        for name in self.plan.named:
+            if isinstance(value := env.get(name), str):
+                redact.learn(name, value)
+        return redact.value(self.input)
 
     def _frame(self, plan: Plan, value: Any, depth: int) -> Frame:
         facts = {"run_id": self.id, "task_id": self.id, "session_id": self.session_id, "metadata": self.metadata}
@@ -292,13 +322,46 @@ class Run(Readable):
     async def load(self, form: str, address: str) -> bytes:
         """The bytes of a file below the document's folder, or of an address. Raises RunError."""
         if form == "path":
+            if self.surroundings.served:
+                raise RunError(
+                    "not_allowed", say("`;path` reads a file of this computer, which a server does for no request")
+                )
             return await on_daemon(lambda: _read(file_under(self.surroundings.folder, address)))
-        from composemagic.transport.http import Request, Timeouts, new_client, send  # only who loads pays for it
+        from composemagic.transport.http import Request, Timeouts, send  # only who loads pays for it
 
-        way = self.surroundings.transport
-        way = self.loop.shared("http", new_client) if way is None else way
+        way = self.wire.line(self._giver()) or self.wire.network()
         async with send(way, Request("GET", address, {}), Timeouts()) as response:
             return await response.body()
+
+    # -- the wire ------------------------------------------------------------------------------------------------------------
+    def _wired(self, *, trace: bool) -> Wire:
+        around = self.surroundings
+        return Wire(
+            self.loop,
+            around.transport,
+            self.redact,
+            self.elapsed,
+            trace=trace,
+            hear=None if around.record is None else self._recorded,
+            offline=around.offline is not None,
+        )
+
+    def _traced(self) -> Trace | None:
+        if not self.wire.is_traced:
+            return None
+        from composemagic.engine.trace import Trace  # only who watches pays for it
+
+        found = Trace(self, cast("Tap", self.wire.tap), self.plan.title or self.plan.id)
+        self._record.attach(found.hear, self._complain)
+        return found
+
+    def _recorded(self, exchange: Exchange) -> None:
+        """Hand an exchange to who records; what is wrong with that spoils nothing."""
+        try:
+            if self.surroundings.record is not None:
+                self.surroundings.record(exchange)
+        except RunError as error:
+            self.say(Notice(error.sentence))
 
     # -- people ------------------------------------------------------------------------------------------------------------
     def _ask_people(self, points: tuple[Point, ...]) -> None:

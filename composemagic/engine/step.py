@@ -335,6 +335,8 @@ class Step:
 
     async def _hooked(self, hook: Hook, phase: str, *values: Any) -> Any:
         host = self.frame.host
+        if host.surroundings.held is not None:
+            await host.surroundings.held(self.job.id, "hook")
         about = {"task_id": host.id, "job_id": self.job.id, "run_id": self.id, "phase": phase}
         demand(host, "hook", hook.path)
         return await run_hook(hook, *values, **about)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
 from composemagic.errors import UsageError
@@ -15,7 +14,6 @@ from composemagic.words import say
 if TYPE_CHECKING:
     from composemagic.api import Workflow
     from composemagic.engine.run import Run
-    from composemagic.workflow.inputs import Input
 
 __all__ = ["Cell", "Face", "face", "tells"]
 
@@ -52,20 +50,14 @@ def tells(cell: Cell) -> bool:
 
 
 def _check(cell: Cell) -> None:
+    from composemagic.workflow.inputs import told  # with all of the language behind it: `%load_ext` must stay light
+
     workflow = cell.workflow
     lines = [say("no mistakes: {title}", title=workflow.title)]
-    lines += [f"  {_asked(one)}" for one in workflow.inputs]
+    lines += [f"  {told(one)}" for one in workflow.inputs]
     lines += [f"  {note}" for note in workflow.notes]
     lines += ["  " + say("not set: ${name}", name=name) for name in workflow.unset_variables()]
     print(plain("\n".join(lines)))
-
-
-def _asked(one: Input) -> str:
-    name = one.name or say("the whole input")
-    kind = f"{one.type}[]" if one.is_list else one.type
-    if one.required:
-        return say("{name}: {type}, required", name=name, type=kind)
-    return f"{name}: {kind}" + (f" = {one.default!r}" if one.has_default else "")
 
 
 def _diagram(cell: Cell) -> None:
@@ -74,20 +66,23 @@ def _diagram(cell: Cell) -> None:
     display(cell.workflow.diagram())
 
 
-_TELLS: Mapping[str, Callable[[Cell], None]] = {"check": _check, "diagram": _diagram}
+def _explain(cell: Cell) -> None:
+    from IPython.display import display
+
+    from composemagic.explaining import explain
+
+    display(explain(cell.workflow, cell.values))
+
+
+_TELLS: Mapping[str, Callable[[Cell], None]] = {"check": _check, "diagram": _diagram, "explain": _explain}
 
 
 # -- instead of a run: what is clicked -----------------------------------------------------------------------------------
 
-# by name: a face is loaded when it is asked for
-_FACES = {"form": "composemagic.notebook.form:Form"}
-
 
 def face(cell: Cell, name: str) -> Face:
     """The face of this name, over the cell's workflow."""
-    module, _, attribute = _FACES[name].partition(":")
-    made: Face = getattr(import_module(module), attribute)(cell.workflow, cell.values, keep=cell.keep)
-    return made
+    return _FACES[name](cell)
 
 
 def wanted(options: argparse.Namespace) -> str | None:
@@ -97,3 +92,32 @@ def wanted(options: argparse.Namespace) -> str | None:
         first, second, *_ = names
         raise UsageError(say("`--{first}` and `--{second}` exclude each other", first=first, second=second))
     return names[0] if names else None
+
+
+def _form(cell: Cell) -> Face:
+    from composemagic.notebook.form import Form
+
+    return Form(cell.workflow, cell.values, keep=cell.keep)
+
+
+def _chat(cell: Cell) -> Face:
+    from composemagic.notebook.chat import Chat
+
+    return Chat(cell.workflow, cell.values, keep=cell.keep)
+
+
+def _sweep(cell: Cell) -> Face:
+    from composemagic.notebook.sweep import Sweep
+    from composemagic.sweep import parse_axis
+
+    axes = dict(parse_axis(text, cell.workflow.inputs) for text in cell.options.sweep)
+    return Sweep(cell.workflow, axes, cell.values, keep=cell.keep)
+
+
+def _race(cell: Cell) -> Face:
+    from composemagic.notebook.race import race
+
+    return race(cell.workflow, cell.values, cell.keep)
+
+
+_FACES: Mapping[str, Callable[[Cell], Face]] = {"form": _form, "chat": _chat, "sweep": _sweep, "race": _race}

@@ -24,4 +24,4 @@ def view_for(shell: Any, title: str, *, in_background: bool = False, tell_errors
         return Still()
     # before ipykernel 7 no click arrives while a cell runs; subshells changed that, and this private name says so
     hears = in_background or bool(getattr(kernel, "_supports_kernel_subshells", False))
-    return Live(title, tell_errors=tell_errors or in_background, stop=hears, attended=hears)
+    return Live(title, tell_errors=tell_errors or in_background, stop=hears, attended=hears and can_click(shell))

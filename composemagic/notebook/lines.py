@@ -16,6 +16,7 @@ LINES = {
     "help": "composemagic.notebook.lines:explained",
     "runs": "composemagic.notebook.runs:told",
     "secrets": "composemagic.notebook.lines:secrets",
+    "serve": "composemagic.notebook.serving:serve",
 }
 
 

@@ -135,8 +135,7 @@ class ComposeMagics(Magics):
             run.wait()
         except KeyboardInterrupt:
             raise _interrupted(run, view) from None
-        view.finish(run)
-        run.raise_for_error()
+        self._end(run, view)
 
     async def acompose(self, line: str, cell: str) -> None:
         """The same for a cell that a kernel awaits: the kernel can hear the Stop button meanwhile."""
@@ -158,8 +157,7 @@ class ComposeMagics(Magics):
             if ended is not None:
                 ended.cancel()
             raise _interrupted(run, view) from None
-        view.finish(run)
-        run.raise_for_error()
+        self._end(run, view)
 
     # -- steps ---------------------------------------------------------------------------------------------------------
     def _begin(self, line: str, text: str) -> tuple[Run, View] | None:
@@ -173,7 +171,7 @@ class ComposeMagics(Magics):
         cell = Cell(workflow, values, options, lambda run: self._keep(run, options, place))
         if tells(cell):
             return None
-        if not options.local:
+        if not (options.local or options.replay):
             self._ask_for_keys(workflow)
         name = wanted(options) or ("form" if can_click(self.shell) and _missing(workflow, values) else None)
         if name:
@@ -187,13 +185,22 @@ class ComposeMagics(Magics):
         in_background = cell.options.background and can_click(self.shell)
         view = self._view(cell, in_background=in_background)
         view.show()
-        run = cell.workflow.start(nested(cell.values), attended=view.attended, consents=True, begins=False)
+        run = cell.workflow.start(nested(cell.values), attended=view.attended, consents=True, begins=False, trace=cell.options.trace)
         cell.keep(run)
         if not in_background:
             return run, view
         run.begin()
         view.follow(run)
         return None
+
+    def _end(self, run: Run, view: View) -> None:
+        """Leave what is to stay of a run that has ended. Raises its RunError."""
+        view.finish(run)
+        if run.trace is not None:
+            from IPython.display import display
+
+            display(run.trace)
+        run.raise_for_error()
 
     def _ask_for_keys(self, workflow: Workflow) -> None:
         try:
@@ -220,6 +227,9 @@ class ComposeMagics(Magics):
             env_files=options.env_file,
             folder=Path.cwd(),
             files=options.file,
+            record=options.record,
+            replay=options.replay,
+            replay_speed=options.speed,
         )
         workflow.name = options.name or ""
         if options.name:

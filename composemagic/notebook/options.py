@@ -36,11 +36,25 @@ _OPTIONS = (
         help=say("a YAML file that the cell completes and changes; of several, a later one goes over"),
     ),
     argument("--form", action="store_true", help=say("show a form for the inputs, even when all are known")),
+    argument("--chat", action="store_true", help=say("a conversation instead of a run")),
+    argument(
+        "--sweep", action="append", default=[], metavar="NAME=A,B,...",
+        help=say("a run for each value of an input, side by side; again for a second input"),
+    ),
+    argument("--race", action="store_true", help=say("the same request with and without streaming, side by side")),
     argument(
         "--local", action="store_true", help=say("send OpenAI-style requests to the embedded model; no key needed")
     ),
     argument("--check", action="store_true", help=say("only look for mistakes")),
     argument("--diagram", action="store_true", help=say("only show how the jobs connect")),
+    argument("--trace", action="store_true", help=say("show below what was sent and received, and when")),
+    argument("--record", metavar="FILE", help=say("add the answers to FILE, without secrets")),
+    argument("--replay", metavar="FILE", help=say("take the answers from FILE instead of the network")),
+    argument(
+        "--speed", default="1", metavar="N|max",
+        help=say("how fast a replay is: 1 as it was recorded, 2 twice as fast, `max` at once"),
+    ),
+    argument("--explain", action="store_true", help=say("only show the requests that would be sent, secrets masked")),
     argument("--background", action="store_true", help=say("run on while other cells run")),
     argument("--quiet", action="store_true", help=say("show nothing of the run; `-o` keeps it")),
     argument(
@@ -74,7 +88,21 @@ def parsed(parser: Any, line: str) -> argparse.Namespace:
     for name in (options.name, options.output):
         if name and (not name.isidentifier() or iskeyword(name)):
             raise UsageError(say("`{name}` cannot be the name of a variable", name=name))
+    options.speed = _speed(options.speed)
     return options
+
+
+def _speed(text: str) -> float | None:
+    """How fast a replay is; None is at once."""
+    if text == "max":
+        return None
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed < float("inf"):
+        raise UsageError(say("`--speed` is a number above 0, or `max`, not `{text}`", text=text))
+    return speed
 
 
 def _without_arrows(words: list[str]) -> list[str]:

@@ -96,6 +96,8 @@ def _by(name: str) -> Callable[[Any], dict[str, str]]:
 _SHOWN: dict[str, Callable[[Any], dict[str, str]]] = {
     "composemagic.api.Workflow": _by("composemagic.notebook.card:card"),
     "composemagic.comparing.Comparison": _by("composemagic.notebook.compare:shown"),
+    "composemagic.engine.trace.Trace": _by("composemagic.notebook.trace:shown"),
+    "composemagic.explaining.Explanation": _by("composemagic.notebook.explained:shown"),
     "composemagic.engine.run.Run": _by("composemagic.notebook.still:bundle"),
     "composemagic.history.past.Past": _by("composemagic.notebook.runs:shown_one"),
     "composemagic.history.sequence.Runs": _by("composemagic.notebook.runs:shown"),

@@ -13,11 +13,12 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import Any
 
 import httpx
 
 from composemagic.errors import RunError
-from composemagic.transport import address
+from composemagic.transport import address, reach
 from composemagic.transport.failures import NETWORK_ERRORS, failure, redirect, status_error
 from composemagic.transport.inflow import Inflow, inflated
 from composemagic.transport.network import Network
@@ -56,6 +57,7 @@ class Timeouts:
 class Request:
     """What goes out. `key_variables` are the environment variables its headers were made from, for a 401's sentence.
 
+    `listed`: the address is the document's own, not what a server's client fills in: see reach.py.
     `offers_tools`: a model may ask for one instead of answering. `content` is the body, or a function that gives it as pieces, from the start each time it is called.
     """
 
@@ -66,6 +68,7 @@ class Request:
     model: str | None = None
     key_variables: tuple[str, ...] = ()
     offers_tools: bool = False
+    listed: bool = False
 
     @property
     def host(self) -> str:
@@ -142,12 +145,20 @@ async def _asked(way: httpx.AsyncBaseTransport, request: Request, timeouts: Time
     outgoing = _outgoing(request, limits)
     try:
         async with asyncio.timeout_at(deadline):
-            with quiet():
+            with quiet(), reach.free(request.listed):
+                reach.check(outgoing.url.host)  # a connection that stands is not opened anew
                 raw = await way.handle_async_request(outgoing)
     except NETWORK_ERRORS as error:
-        raise failure(error, request, timeouts, begun=False) from None
+        raise _told(outgoing.extensions, failure(error, request, timeouts, begun=False)) from None
     limits["read"] = None  # from here on the inflow holds the watch
     return Response(raw, request, timeouts, deadline)
+
+
+def _told(extensions: Mapping[str, Any], error: RunError) -> RunError:
+    """The error; who watches the wire is told of it in the words that the user reads."""
+    if (tell := extensions.get("failed")) is not None:
+        tell(error)
+    return error
 
 
 def _redirected(request: Request, response: Response) -> Request:
@@ -254,7 +265,8 @@ class Response:
             while data := await inflow.take():
                 yield data
         except NETWORK_ERRORS as error:
-            raise failure(error, self._request, self._timeouts, begun=True) from None
+            failed = failure(error, self._request, self._timeouts, begun=True)
+            raise _told(self._raw.extensions, failed) from None
 
     def _pieces(self) -> AsyncIterator[bytes]:
         """The body's pieces, decompressed."""

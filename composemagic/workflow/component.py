@@ -162,6 +162,9 @@ class Context(Protocol):
         Raises RunError for a secret that may not go there; a person may be asked first.
         """
 
+    def authored(self, template: Template | None) -> Any:
+        """What a template gives where the run's input is empty: the document's own words. None where it gives nothing."""
+
     async def call(self, call: Call, more: Mapping[str, Any]) -> Any:
         """Run another component's action, its input filled with `more` as sources besides `input`.
 
@@ -220,7 +223,17 @@ class Context(Protocol):
         """Whether the run was asked to use the embedded model (`--local`)."""
 
     async def local_model(self) -> LocalAddress:
-        """Where the embedded model answers; it is started where it is not running. Raises ModelError."""
+        """Where the embedded model answers; it is started where it is not running. Raises ModelError.
+
+        In a replay, the address under which models on this machine were recorded.
+        """
+
+    def lives_at(self, address: str) -> None:
+        """Say that a model on this machine answers at this base URL, whose port is another one each time."""
+
+    @property
+    def is_offline(self) -> bool:
+        """Whether the run's answers come from a recording, so that nothing may go out."""
 
 
 class LocalAddress(Protocol):

@@ -16,7 +16,7 @@ from composemagic.language.template import Hole, Template, default_value
 from composemagic.words import say
 from composemagic.workflow.variable import Variable, object_schema, schema_of
 
-__all__ = ["Input", "at", "check_values", "infer", "input_of", "input_schema", "lacking"]
+__all__ = ["Input", "at", "check_values", "infer", "input_of", "input_schema", "lacking", "told"]
 
 _ALIASES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
 # whose defaults are values of another kind than their text; the rest is read in a run
@@ -45,9 +45,11 @@ class Input(Variable):
         if self.cast is None:
             return None
         try:
-            convert(value, self.cast)
+            convert(value, self.cast, loaded={})
         except CastError as error:
             return say("`{name}`: {problem}", name=self.name, problem=error)
+        except Unloaded:
+            return None  # the run loads it
         return None
 
 
@@ -96,6 +98,17 @@ def input_schema(inputs: Iterable[Input]) -> dict[str, Any]:
     if whole is not None and not named:
         return schema_of(whole) if whole.cast is not None else {}
     return object_schema((one.name, schema_of(one), one.required) for one in named)
+
+
+def told(one: Input) -> str:
+    """An input on one line: name, type, default, description."""
+    name = one.name or say("the whole input")
+    kind = f"{one.type}[]" if one.is_list else one.type
+    if one.required:
+        line = say("{name}: {type}, required", name=name, type=kind)
+    else:
+        line = f"{name}: {kind}" + (f" = {one.default!r}" if one.has_default else "")
+    return f"{line} · {one.description}" if one.description else line
 
 
 def lacking(inputs: Iterable[Input], values: Mapping[str, Any]) -> tuple[Input, ...]:

@@ -121,7 +121,10 @@ class _Loading:
     def note_foreign(self, keys: Iterable[str], data: Any) -> None:
         for key in keys:
             if isinstance(data, dict) and key in data:
-                self.report.not_used(key)
+                if key.startswith("listener") and schema.hears_callbacks(data[key]):
+                    self.report.remarks.append(say("`{key}` is heard by `composemagic up` alone", key=key))
+                else:
+                    self.report.not_used(key)
 
     def note_adapters(self, controller: Any) -> None:
         """Say of what else serves a document that composemagic does not, and of where it would run."""

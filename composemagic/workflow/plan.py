@@ -96,11 +96,19 @@ class Plan:
     @cached_property
     def variables(self) -> tuple[Hole, ...]:
         """The `${env.X}` without a default that a run needs."""
-        holes = (
-            *(hole for job in self.jobs for hole in job.holes()),
-            *(hole for one in self._own() for hole in one.holes),
-        )
-        return tuple(hole for hole in holes if hole.reference.source == "env" and hole.reference.default is None)
+        return tuple(hole for hole in self._of_environment if hole.reference.default is None)
+
+    @cached_property
+    def named(self) -> tuple[str, ...]:
+        """The names of all variables that the document's workflows may read, those with a default included."""
+        plans = (self, *self.family.values())
+        return tuple(dict.fromkeys(hole.reference.path_text for plan in plans for hole in plan._of_environment))
+
+    @cached_property
+    def _of_environment(self) -> tuple[Hole, ...]:
+        of_jobs = (hole for job in self.jobs for hole in job.holes())
+        own = (hole for one in self._own() for hole in one.holes)
+        return tuple(hole for hole in (*of_jobs, *own) if hole.reference.source == "env")
 
     @cached_property
     def actions(self) -> tuple[Action, ...]:

@@ -5,6 +5,7 @@ The models describe today's spelling; dialects.py has rewritten everything older
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from types import UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
@@ -26,6 +27,7 @@ __all__ = [
     "check_controller",
     "check_top",
     "component_of",
+    "hears_callbacks",
     "kind",
     "no_component_type",
     "without_extensions",
@@ -40,7 +42,7 @@ FOREIGN_TOP_KEYS = tuple(
 )
 
 # what the peer serves a document with and composemagic does not
-FOREIGN_CONTROLLER_KEYS = ("max_concurrent_count", "shutdown_pending_period", "shutdown_timeout", "threaded", "queue")
+FOREIGN_CONTROLLER_KEYS = ("shutdown_pending_period", "shutdown_timeout", "threaded", "queue")
 FOREIGN_ADAPTERS = ("mcp-server", "queue-subscriber")
 
 # the types of the peer's components (0.4.120 and its documentation) that no class of ours runs; a class that is registered
@@ -194,6 +196,7 @@ _OTHER_WORDS = {
 }
 # what OpenAI-style requests hold
 _BODY_KEYS = ("model", "messages", "prompt", "temperature", "max_tokens", "top_p", "tools", "stream", "streaming")
+_BASE_PATH = re.compile(r"/?|/?[A-Za-z0-9_~-][A-Za-z0-9._~-]*(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/?")
 _PLAIN = (str, bool, int, float, list)
 _known: dict[type[Settings], Mapping[str, Any]] = {}
 
@@ -271,6 +274,27 @@ def check_controller(data: Any, *, is_flat: bool) -> Iterator[Fault]:
         data = {key: value for key, value in data.items() if key not in adapters or not _is_foreign(value)}
         yield from both(adapters, "adapter", path)
     yield from check(Controller, data, path, place, also=also)
+    yield from _base_paths(data, path)
+
+
+def _base_paths(data: Any, path: Path) -> Iterator[Fault]:
+    """The mistakes of a `base_path`, which stands before the paths of the API."""
+    adapters: dict[Path, Any] = {("adapter",): data.get("adapter")} if isinstance(data, dict) else {}
+    several = data.get("adapters") if isinstance(data, dict) else None
+    adapters |= {("adapters", at): one for at, one in enumerate(several if isinstance(several, list) else ())}
+    for place, adapter in adapters.items():
+        given = adapter.get("base_path") if isinstance(adapter, dict) else None
+        if isinstance(given, str) and not _BASE_PATH.fullmatch(given):
+            sentence = say(
+                "`base_path` is a path such as `/api`, of letters, digits and `-`, not {value}", value=kind(given)
+            )
+            yield Fault(sentence, (*path, *place, "base_path"))
+
+
+def hears_callbacks(listener: Any) -> bool:
+    """Whether one of the document's listeners is of the type that `composemagic up` runs."""
+    several = listener if isinstance(listener, list) else [listener]
+    return any(isinstance(one, dict) and one.get("type") == "http-callback" for one in several)
 
 
 def _is_foreign(adapter: Any) -> bool:

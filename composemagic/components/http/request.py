@@ -14,6 +14,7 @@ from composemagic.components.http.settings import METHODS, no_method
 from composemagic.errors import RunError
 from composemagic.language.secret import Secret, made
 from composemagic.language.template import Template
+from composemagic.transport import reach
 from composemagic.transport.http import Request
 from composemagic.transport.providers import dialect_of
 from composemagic.words import say
@@ -53,6 +54,7 @@ async def request_of(
         model if isinstance(model, str) else None,
         tuple(_variables(layers)),
         bool(said.get("tools") or said.get("functions")),
+        reach.is_confined() and reach.same_origin(url, _own_address(action, fields, context)),
     )
 
 
@@ -66,6 +68,11 @@ async def _address(
     base = _text(await context.sealed(action.settings.get("base_url")))
     path = _text(await context.sealed(fields.get("path"), more))
     return made(_under, base, path) if path else base
+
+
+def _own_address(action: Action, fields: Mapping[str, Template], context: Context) -> str:
+    """The address that the document gives where nobody fills in anything."""
+    return str(context.authored(fields.get("endpoint")) or context.authored(action.settings.get("base_url")) or "")
 
 
 def _text(value: Any) -> Any:
@@ -156,7 +163,7 @@ async def local_request(action: Action, context: Context) -> Request | None:
     kind = "chat/completions" if path.endswith("/chat/completions") else "completions"
     headers = _local_headers(local)
     content = await encoded({**body, "model": local.name}, headers, context)
-    return Request("POST", f"{local.url}/{kind}", headers, content, local.name)
+    return Request("POST", f"{local.url}/{kind}", headers, content, local.name, listed=True)
 
 
 def _local_headers(local: LocalAddress) -> dict[str, str]:

@@ -195,7 +195,9 @@ async def _answers(url: str, context: Context, *, must_succeed: bool) -> bool:
     """Whether the server answers a GET: with success, or at all."""
     way = context.transport if context.transport is not None else context.shared("http", new_client)
     try:
-        async with send(way, Request("GET", url, {"connection": "close"}), Timeouts(connect=2.0, read=5.0, total=10.0)):
+        async with send(
+            way, Request("GET", url, {"connection": "close"}, listed=True), Timeouts(connect=2.0, read=5.0, total=10.0)
+        ):
             return True
     except RunError as error:
         return not must_succeed and error.kind not in _NOT_YET

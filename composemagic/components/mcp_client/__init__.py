@@ -35,6 +35,8 @@ from composemagic.components.given import Given, holds_template, seconds
 from composemagic.components.mcp_client.session import ByCommand, ByUrl, Session, failure
 from composemagic.components.tool import Tool
 from composemagic.errors import RunError, suggest
+from composemagic.transport.quiet import quiet
+from composemagic.transport.reach import is_confined, same_origin
 from composemagic.words import listing, say
 from composemagic.workflow.component import Action, Component, Context, Settings, SettingsModel, Value
 
@@ -167,7 +169,17 @@ async def _server(action: Action, context: Context) -> ByUrl | ByCommand:
     of_component = await context.sealed(action.settings.get("headers")) or {}
     headers = {**of_component, **(await context.sealed(action.fields.get("headers")) or {})}
     url, headers, _ = await context.open(str(await given.get("url")), headers)
-    return ByUrl(url, _pairs(headers))
+    if is_confined() and not same_origin(
+        url, str(context.authored(action.fields.get("url") or action.settings.get("url")))
+    ):
+        raise RunError("address", say("the address of an mcp-client is the YAML's own, which a request cannot fill in"))
+    found = ByUrl(url, _pairs(headers))
+    if context.is_offline:
+        raise RunError(
+            "replay",
+            say("the MCP server {name} is not recorded, and a replay asks nobody on the network", name=found.name),
+        )
+    return found
 
 
 def _mapping(value: Any, key: str) -> dict[str, Any]:
@@ -219,8 +231,9 @@ async def _check_name(client: Any, session: Session, timeout: float, name: str) 
 async def _guarded(work: Any, session: Session, timeout: float) -> Any:
     """Await something of the SDK's; what it raises is a RunError, and a session that broke is opened anew the next time."""
     try:
-        async with asyncio.timeout(timeout):
-            return await work
+        with quiet():  # the SDK sends in the context of who calls
+            async with asyncio.timeout(timeout):
+                return await work
     except Exception as error:
         code = getattr(getattr(error, "error", None), "code", None)
         if code is not None and code != _CONNECTION_CLOSED:

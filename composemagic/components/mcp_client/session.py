@@ -16,6 +16,7 @@ from typing import Any, TextIO
 from composemagic.components.extras import needed
 from composemagic.errors import RunError
 from composemagic.transport.address import check_host, shown
+from composemagic.transport.quiet import hush, quiet
 from composemagic.words import say
 
 __all__ = ["ByCommand", "ByUrl", "Session", "failure", "sdk"]
@@ -26,7 +27,9 @@ _SAID = 600  # characters of them in a sentence
 
 def sdk(module: str) -> Any:
     """A module of the official SDK, imported when it is needed. Raises RunError where it is not installed."""
-    return needed(module, by="mcp-client", package="mcp", extra="mcp")
+    found = needed(module, by="mcp-client", package="mcp", extra="mcp")
+    hush("mcp", "client")  # it logs what servers say; `client` is how its session calls its logger
+    return found
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,7 @@ class Session:
     async def _live(self) -> None:
         try:
             async with AsyncExitStack() as stack:
+                stack.enter_context(quiet())
                 async with asyncio.timeout(self._timeout) as limit:
                     client = await stack.enter_async_context(self.server.connect(self._timeout))
                     limit.reschedule(None)

@@ -202,6 +202,8 @@ class Model(Component):
 
     async def _served(self, given: Given, task: str, pooling: str | None, context: Context) -> LocalAddress:
         """The running model that the settings name; started on a thread, since it takes seconds."""
+        if context.is_offline:
+            return await context.local_model()
         name = await given.get("model")
         name = name.get("path") if isinstance(name, dict) else name
         template = await given.get("chat_template", default="")
@@ -216,9 +218,11 @@ class Model(Component):
         loop = asyncio.get_running_loop()
         thread = DaemonThread("model")
         try:
-            return await thread.do(lambda: files.served(wanted, self, lambda line: _note(loop, context, line)))
+            found = await thread.do(lambda: files.served(wanted, self, lambda line: _note(loop, context, line)))
         finally:
             thread.end()
+        context.lives_at(found.url)
+        return found
 
 
 _EMBEDDED = "SmolLM2-135M-Instruct"

@@ -39,7 +39,7 @@ browser here. The request follows the rules of `http-client`; no robots.txt is r
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar, Literal
 
@@ -50,6 +50,7 @@ from composemagic.language.casts import to_text
 from composemagic.language.template import Spell
 from composemagic.transport.address import spell_in_address
 from composemagic.transport.http import Request, Timeouts, new_client, send
+from composemagic.transport.reach import is_confined, same_origin
 from composemagic.words import say
 from composemagic.workflow.component import Action, Component, Context, Settings, SettingsModel, Value
 from composemagic.workflow.schema import kind
@@ -128,12 +129,13 @@ class WebScraper(Component):
         source = url if html is None else html
         if html is None and url in (None, ""):  # null is written into an address as nothing
             raise RunError("input", say("`url` is null: there is no page to fetch"))
+        own = _own(action, context)
         results = []
         for one in source if isinstance(source, list) else [source]:
             page = (
                 Page(one if isinstance(one, bytes) else to_text(one))
                 if html is not None
-                else await _page(one, given, context)
+                else await _page(one, own, given, context)
             )
             results.append(take(page))
             for missed in page.missed:
@@ -144,10 +146,10 @@ class WebScraper(Component):
 # -- the page ------------------------------------------------------------------------------------------------------------
 
 
-async def _page(url: Any, given: Given, context: Context) -> Page:
+async def _page(url: Any, own: Sequence[str], given: Given, context: Context) -> Page:
     if not isinstance(url, str):
         raise RunError("input", say("`url` is a text or a list of texts, not {kind}", kind=kind(url)))
-    request = Request("GET", url, await _headers(given))
+    request = Request("GET", url, await _headers(given), listed=any(same_origin(url, one) for one in own))
     timeout = await given.get("timeout", seconds)
     timeouts = Timeouts() if timeout is None else Timeouts(read=timeout, total=timeout)
     way = context.transport if context.transport is not None else context.shared("http", new_client)
@@ -158,6 +160,15 @@ async def _page(url: Any, given: Given, context: Context) -> Page:
                 "output", say("{host} sent {type}, which is no web page", host=request.host, type=media_type)
             )
         return Page(await response.body(), response.header("content-type") or "")
+
+
+def _own(action: Action, context: Context) -> list[str]:
+    """The addresses that the document itself names."""
+    if not is_confined():
+        return []
+    said = context.authored(action.fields.get("url") or action.settings.get("url"))
+    found = _addresses(said, "url")
+    return [str(one) for one in (found if isinstance(found, list) else [found])]
 
 
 def _addresses(value: Any, _: str) -> Any:
