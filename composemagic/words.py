@@ -8,16 +8,19 @@ English. (The way of GNU gettext, without its compiled catalogues.)
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from importlib import import_module
 from string import Formatter
 
-__all__ = ["LANGUAGES", "language", "listing", "say", "speak"]
+__all__ = ["LANGUAGES", "language", "listing", "say", "speak", "speaking"]
 
 LANGUAGES = ("en", "zh")
 
 _everywhere: str | None = None
+_here: ContextVar[str | None] = ContextVar("language", default=None)
 
 
 def say(sentence: str, /, **places: object) -> str:
@@ -72,14 +75,31 @@ _LATIN = frozenset("`\"'$%&*+-/<=>@()[]{}#.")
 def speak(name: str | None) -> None:
     """Choose the language of this process, one of LANGUAGES, or None for the locale's. Raises ValueError."""
     global _everywhere  # noqa: PLW0603 - one user, one language
+    _everywhere = _known(name)
+
+
+def _known(name: str | None) -> str | None:
     if name is not None and name not in LANGUAGES:
         raise ValueError(f"language is one of {', '.join(LANGUAGES)}, not {name!r}")
-    _everywhere = name
+    return name
+
+
+@contextmanager
+def speaking(name: str | None) -> Iterator[None]:
+    """Speak one of LANGUAGES in here and in the tasks that begin in here, such as a run; None changes nothing.
+
+    A server speaks to many people at once. Raises ValueError.
+    """
+    before = _here.set(_known(name) or _here.get())
+    try:
+        yield
+    finally:
+        _here.reset(before)
 
 
 def language() -> str:
-    """The language spoken now: what `speak` chose, else the locale's where it is known, else English."""
-    return _everywhere or _of_locale()
+    """The language spoken now: what `speaking` or `speak` chose, else the locale's where it is known, else English."""
+    return _here.get() or _everywhere or _of_locale()
 
 
 def _of_locale() -> str:

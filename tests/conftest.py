@@ -212,8 +212,8 @@ def kernel() -> Iterator[Kernel]:
 
 
 @contextlib.contextmanager
-def started_kernel() -> Iterator[Kernel]:
-    """The same for programs that are no tests, and for fixtures of another scope."""
+def started_kernel(*before: Path) -> Iterator[Kernel]:
+    """The same for programs that are no tests, and for fixtures of another scope. `before`: folders that come first on its path."""
     from jupyter_client.manager import KernelManager
 
     manager = KernelManager(kernel_name="python3")
@@ -221,7 +221,7 @@ def started_kernel() -> Iterator[Kernel]:
     spec = manager.kernel_spec
     assert spec is not None, "ipykernel is not installed"
     spec.argv[0] = sys.executable
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    path = os.pathsep.join(filter(None, [*map(str, before), str(ROOT), os.environ.get("PYTHONPATH")]))
     manager.start_kernel(env={**os.environ, "PYTHONPATH": path})
     client = manager.blocking_client()
     client.start_channels()

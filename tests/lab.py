@@ -130,6 +130,9 @@ class Lab:
         self.shut()
         self._name = name or f"{uuid.uuid4().hex[:8]}.ipynb"
         (self.work / self._name).write_text(json.dumps(_notebook(cells)))
+        return self._show()
+
+    def _show(self) -> Page:
         self._page = self._context.new_page()
         self.console = []
         self._page.on("console", self._heard)
@@ -147,6 +150,11 @@ class Lab:
             self._page = None
         for session in json.loads(self._request("/api/sessions")):
             self._request(f"/api/sessions/{session['id']}", "DELETE")
+
+    def reopen(self) -> Page:
+        """Open the notebook as it was saved again, with a new kernel, and wait for that."""
+        self.shut()
+        return self._show()
 
     def save(self) -> Notebook:
         """Save through Lab and read the file."""

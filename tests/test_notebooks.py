@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,27 @@ def test_hello() -> None:
     echoed = the_cell(notebook, "type: echo")
     assert "Hello Ada" in shown(echoed)
     assert "<strong>this text streams word by word</strong>" in str(echoed.outputs)
+
+
+@pytest.mark.model
+def test_classroom(tmp_path: Path) -> None:
+    """The lesson: each feature leaves what a reader of the saved notebook sees."""
+    lesson = shutil.copy(ROOT / "notebooks" / "10-classroom.ipynb", tmp_path)  # it writes a recording beside itself
+    notebook = executed(Path(lesson))
+    cells = {word: shown(the_cell(notebook, word)) for word in ("story.form(", "temperature=[", "style=[", "story.race(")}
+    assert "max_tokens" in cells["story.form("]
+    assert cells["temperature=["].count("✓") == 3 and cells["style=["].count("✓") == 2
+    assert "With streaming the first word is there after" in cells["story.race("]
+    trace = shown(the_cell(notebook, "--trace"))
+    assert "authorization: Bearer ***" in trace and '"role": "system"' in trace and "⇒" in trace
+    assert "POST https://api.openai.com/v1/chat/completions" in shown(the_cell(notebook, "--explain"))
+    assert shown(the_cell(notebook, "story.chat(")).count("✓ done") == 2
+    recorded, replayed = shown(the_cell(notebook, "--record")), shown(the_cell(notebook, "--speed max"))
+    assert recorded.split("✓ done")[0] == replayed.split("✓ done")[0] != ""
+    assert "`temperature` is 1.0, and was 0.0 in the recording" in shown(the_cell(notebook, "-i temperature=1"))
+    assert shown(the_cell(notebook, "%compose runs")).count("Storyteller") >= 10
+    assert "temperature: 0 → 0.8" in shown(the_cell(notebook, "composemagic.compare("))
+    assert "✓ done" in shown(the_cell(notebook, "replay(speed=4)"))
 
 
 @pytest.mark.model

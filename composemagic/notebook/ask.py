@@ -6,12 +6,11 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from composemagic.engine.asking import is_tool_call
 from composemagic.engine.events import Point
 from composemagic.engine.run import Run
 from composemagic.errors import UsageError
 from composemagic.notebook.look import FRAME, RED, escaped
-from composemagic.notebook.questions import editable, edited, facts, fixed, question, still_open
+from composemagic.notebook.questions import editable, edited, facts, fixed, hint, question, still_open
 from composemagic.notebook.widget import button, close, unpin
 from composemagic.words import say
 
@@ -132,14 +131,4 @@ def _told(run: Run, point: Point) -> str:
 def _hint(point: Point, *, is_fixed: bool) -> str:
     if is_fixed:
         return say("This value cannot be changed here; `run.answer(...)` can replace it.")
-    match point.phase:
-        case "before":
-            return say("Its input, which you may change:")
-        case "after":
-            return say("Its output, which you may change:")
-    if is_tool_call(point):
-        return say(
-            "Empty lets the tool run; `false`, or a text that the model is told as the reason, refuses it; "
-            "a JSON object takes the place of its arguments:"
-        )
-    return say("Your answer:")
+    return hint(point)

@@ -51,7 +51,8 @@ def text_line(run: Run, job: str) -> str:
 def overview(run: Run) -> str:
     """How many jobs there are, and in which status."""
     asking = {point.job_id for point in run.points}
-    counts = Counter(_status(state, asking) for state in run.jobs.values())
+    # one that streams runs: it is not counted beside those
+    counts = Counter(_status(state, asking).replace("streaming", "running") for state in run.jobs.values())
     told = ", ".join(_counted(status, counts[status]) for status in _MARKS if counts[status])
     return say("{count} jobs: {told}", count=len(run.jobs), told=told)
 

@@ -22,7 +22,7 @@ from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from markdown_it import MarkdownIt
 from markdown_it.common.utils import escapeHtml, unescapeAll
@@ -34,7 +34,7 @@ from markdown_it.utils import EnvType, OptionsDict
 
 from composemagic.text import STRAY, UNFINISHED, plain
 
-__all__ = ["LIMIT", "Growing", "plain", "render"]
+__all__ = ["LIMIT", "Growing", "Step", "plain", "render"]
 
 LIMIT = 32_000
 """Characters of one top-level block (code fences excepted) that are rendered as one."""
@@ -61,6 +61,18 @@ def render(text: str) -> str:
     return growing.html()
 
 
+class Step(NamedTuple):
+    """What is new in a growing text, for who keeps what came before: `opened` of the last step and then `frozen` are finished.
+
+    `opened` goes on with what is behind that, or begins it: a code block that is not closed yet. `tail` closes it, and is the
+    rest until the next step.
+    """
+
+    frozen: str
+    opened: str
+    tail: str
+
+
 class Growing:
     """A text that arrives in pieces, and its HTML so far.
 
@@ -73,7 +85,9 @@ class Growing:
         self._taken: list[str] = []
         self._fresh: list[str] = []
         self._held = ""  # the end of the text, not cleaned yet: half a pair, an escape sequence without its end
+        self._given: list[str] = []  # frozen, and told by `step`
         self._frozen: list[str] = []
+        self._opened_at = 0  # where in it the code block begins that is not closed
         self._tail = ""
         self._code: _Code | None = None  # the fence that the tail continues
         self._references: dict[str, Any] = {}
@@ -91,11 +105,30 @@ class Growing:
 
     def html(self) -> str:
         """The HTML of all that was added, the unfinished end included."""
+        tail = self._advance()
+        closed, opened = self._parts()
+        self._given, self._frozen, self._opened_at = ["".join(self._given)], [closed, opened], 1
+        return f"{_HEAD}{self._given[0]}{closed}{opened}{tail}{_FOOT}"
+
+    def step(self) -> Step:
+        """The same for a page that keeps what it was given: what is new since the last step, and the unfinished end."""
+        tail = self._advance()
+        closed, opened = self._parts()
+        self._given += [closed, opened]
+        self._frozen, self._opened_at = [], 0
+        return Step(closed, opened, tail)
+
+    def _parts(self) -> tuple[str, str]:
+        """What is frozen, up to a code block that is not closed, and from there on."""
+        end = self._opened_at if self._code else len(self._frozen)
+        return "".join(self._frozen[:end]), "".join(self._frozen[end:])
+
+    def _advance(self) -> str:
+        """Freeze what is finished, and give the HTML of the rest."""
         self._take()
         while self._settle():
             pass
-        self._frozen = ["".join(self._frozen)]
-        return f"{_HEAD}{self._frozen[0]}{self._unfinished(self._tail + plain(self._held))}{_FOOT}"
+        return self._unfinished(self._tail + plain(self._held))
 
     def _take(self) -> None:
         fresh = self._held + "".join(self._fresh)
@@ -137,7 +170,7 @@ class Growing:
 
     def _open_code(self, fence: Token) -> None:
         line, _, self._tail = self._tail.partition("\n")
-        self._code = _Code.opened(fence, line)
+        self._code, self._opened_at = _Code.opened(fence, line), len(self._frozen)
         self._frozen.append(_code_head(fence.info))
 
     def _settle_code(self, code: _Code) -> bool:

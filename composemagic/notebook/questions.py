@@ -22,6 +22,7 @@ __all__ = [
     "edited",
     "facts",
     "fixed",
+    "hint",
     "question",
     "still_open",
 ]
@@ -33,6 +34,21 @@ _SHORT = 200
 def question(point: Point) -> str:
     """What a point asks, as a sentence with its job."""
     return asking.question(replace(point, job_id=clipped(point.job_id)))
+
+
+def hint(point: Point) -> str:
+    """What the text is that stands to be changed below a question."""
+    match point.phase:
+        case "before":
+            return say("Its input, which you may change:")
+        case "after":
+            return say("Its output, which you may change:")
+    if asking.is_tool_call(point):
+        return say(
+            "Empty lets the tool run; `false`, or a text that the model is told as the reason, refuses it; "
+            "a JSON object takes the place of its arguments:"
+        )
+    return say("Your answer:")
 
 
 def editable(run: Run, point: Point) -> str | None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from typing import Any, NamedTuple
 
 from composemagic.engine.events import Delta
 from composemagic.engine.run import Run
 from composemagic.notebook.look import clipped, escaped, preformatted
-from composemagic.notebook.markdown import Growing
+from composemagic.notebook.markdown import Growing, Step
 from composemagic.notebook.tree import at_path, value_text
 from composemagic.words import say
 
-__all__ = ["Streams"]
+__all__ = ["News", "Streams"]
 
 Path = tuple[str | int, ...]
 
@@ -22,11 +22,22 @@ _PIECES = 50
 _PIECE = 2_000  # characters
 
 
+class News(NamedTuple):
+    """What is new in one stream of a job. `is_whole`: the step is about all of it, else the tail has its last words."""
+
+    job: str
+    path: Path
+    step: Step
+    is_whole: bool
+
+
 class Streams:
     """What streams have given, as HTML: all of each as Markdown; of many at once the last words of each."""
 
     def __init__(self) -> None:
         self._all: dict[tuple[str, Path], _Text | _Pieces] = {}
+        self._changed: dict[tuple[str, Path], None] = {}
+        self._were_whole = True
 
     def add(self, run: Run, delta: Delta) -> None:
         """Take a delta."""
@@ -36,6 +47,7 @@ class Streams:
             # pieces of one text, or values of their own: the output itself tells
             stream = _Text() if isinstance(at_path(run.output, path), str) else _Pieces()
             self._all[job, path] = stream
+        self._changed[job, path] = None
         stream.add(value)
 
     def html(self, job: str | None = None) -> str:
@@ -46,6 +58,14 @@ class Streams:
             for (giver, path), stream in self._all.items()
             if job in (None, giver)
         )
+
+    def news(self) -> list[News]:
+        """What has come since the last call, for a page that keeps what it was given."""
+        is_whole = len(self._all) <= _MOST_WHOLE
+        changed = self._changed if is_whole == self._were_whole else self._all
+        found = [News(*key, _step(self._all[key], is_whole=is_whole), is_whole) for key in changed]
+        self._changed, self._were_whole = {}, is_whole
+        return found
 
     def texts(self) -> dict[Path, str]:
         """The HTML of each text, by its place."""
@@ -69,6 +89,9 @@ class _Text:
 
     def html(self) -> str:
         return self._growing.html()
+
+    def step(self) -> Step:
+        return self._growing.step()
 
     def tail(self) -> str:
         return f"{'…' if self._has_more else ''}{escaped(clipped(self._tail, _TAIL))}"
@@ -96,10 +119,17 @@ class _Pieces:
         head = f'<div class="compose-dim">{escaped(say("… {count} before", count=before))}</div>' if before else ""
         return head + preformatted("\n".join(value_text(value, _PIECE) for value in self._last))
 
+    def step(self) -> Step:
+        return Step("", "", self.html())
+
     def tail(self) -> str:
         if self._bytes or not self._last:
             return self.html()
         return escaped(clipped(value_text(self._last[-1], _PIECE), _TAIL))
+
+
+def _step(stream: _Text | _Pieces, *, is_whole: bool) -> Step:
+    return stream.step() if is_whole else Step("", "", stream.tail())
 
 
 def _labelled(path: Path, body: str) -> str:
