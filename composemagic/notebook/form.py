@@ -1,26 +1,31 @@
-"""A form for a workflow's inputs: a widget for each, checked before the run, with Run, Stop and Reset below."""
+"""A form for a workflow's inputs: a field for each, checked while typing and before the run, with Run, Stop and Reset below."""
 
 from __future__ import annotations
 
-import html
-import json
+import asyncio
 import threading
-import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
+from IPython.core.getipython import get_ipython
 from IPython.display import display
 
 from composemagic.engine.run import Run
-from composemagic.errors import ComposeError, InputError
-from composemagic.language.json_words import why_no_json
-from composemagic.notebook.card import table
+from composemagic.errors import ComposeError, InputError, UsageError, suggest
+from composemagic.language.secret import is_secret
+from composemagic.notebook.attended import can_click
+from composemagic.notebook.card import card, table
+from composemagic.notebook.fields import STYLE, Shared
 from composemagic.notebook.given import nested
+from composemagic.notebook.look import RED, escaped
+from composemagic.notebook.pause import Pause
+from composemagic.notebook.place import Place
+from composemagic.notebook.remembered import remember, remembered
+from composemagic.notebook.uploads import field
+from composemagic.notebook.used import used
 from composemagic.notebook.view import Live
 from composemagic.notebook.widget import button, close, unpin, widget_bundle
-from composemagic.text import plain
 from composemagic.words import say
 from composemagic.workflow.inputs import Input, at
 
@@ -29,101 +34,171 @@ if TYPE_CHECKING:
 
 __all__ = ["Form"]
 
-_WIDE = {"width": "min(640px, 95%)"}
-_TALL = {"width": "min(640px, 95%)", "height": "96px"}
-_LABELS = {"description_width": "140px"}
-_BESIDE = "margin:-4px 0 4px 148px"  # under a field, behind its label
-
-
-@dataclass(slots=True)
-class Field:
-    """One input's widget, how its value is read, and the place for what is wrong with it."""
-
-    input: Input
-    widget: Any
-    read: Callable[[], Any]
-    problem: Any
-    initial: Any
+_TYPING_SECONDS = 0.4  # without a key, then what has been typed is looked at
+_SETTLE_SECONDS = 0.1
 
 
 class Form:
-    """The widgets of a form, prefilled with `values`.
+    """The widgets of a form, prefilled with `values`, else with what was typed last in this kernel, else with the defaults.
 
-    `fields` by input name; `run` is the last Run it started, `answer` what shows it. `keep` is called with every Run it starts. A cell that ends with a form shows it.
+    `fields` by input name; `run` is the last Run it started, `answer` what shows it. `keep` is called with every Run it
+    starts. A cell that ends with a form shows it. Raises UsageError for a value that the workflow does not ask for, and
+    InputError for one that does not fit.
     """
 
     def __init__(
-        self, workflow: Workflow, values: Mapping[str, Any] | None = None, keep: Callable[[Run], None] | None = None
+        self,
+        workflow: Workflow,
+        values: Mapping[str, Any] | None = None,
+        keep: Callable[[Run], None] | None = None,
+        *,
+        shared: Shared | None = None,
     ) -> None:
+        asked = [one for one in workflow.inputs if one.name or len(workflow.inputs) == 1]
+        given = _fitting(workflow, asked, values or {})
         self.workflow = workflow
         self.run: Run | None = None
         self.answer: Live | None = None
-        given = values or {}
-        self.fields = {
-            one.name: _field(one, _first_value(one, given))
-            for one in workflow.inputs
-            if one.name or len(workflow.inputs) == 1
-        }
+        self._shared = shared or Shared()
         self._keep = keep
-        self._answer_id = f"compose-{uuid.uuid4().hex[:12]}"
+        self._places = self._values_place, self._answer_place = Place(self._shared.plain), Place(self._shared.plain)
         # clicks come in the main thread or in a subshell's, changing from click to click
         self._lock = threading.Lock()
+        self.fields = {one.name: field(one, self._shared) for one in asked}
+        self._fill(given)
+        self._build()
+        self._busy(False)
+
+    def _fill(self, given: Mapping[str, Any]) -> None:
+        """Put the first values in their places: a preset goes before what was typed last, and that before a default."""
+        last = remembered(self.workflow)
+        for name, one in self.fields.items():
+            preset = given.get(name)
+            one.initial = one.input.default if preset is None else preset
+            one.reset()
+            if preset is None and one.is_kept and name in last:
+                one.put(last[name])
+
+    def _build(self) -> None:
         self._run_button = button(say("Run"), "play", self._on_run, style="primary")
         self._stop_button = button(say("Stop"), "stop", self._on_stop)
         self._reset_button = button(say("Reset"), "undo", self._on_reset)
-        self._message = widgets.HTML()
-        rows = [widgets.VBox([field.widget, field.problem]) for field in self.fields.values()]
-        buttons = widgets.HBox([self._run_button, self._stop_button, self._reset_button, self._message])
-        self.box = widgets.VBox([widgets.HTML(self._heading()), *rows, buttons])
-        self._busy(False)
+        self._message = self._shared.html()
+        self._typed: dict[str, None] = {}
+        self._pause = Pause(_TYPING_SECONDS, self._look)
+        for name, one in self.fields.items():
+            one.widget.observe(lambda _, name=name: self._on_typed(name), "value")
+            if isinstance(one.widget, widgets.Text):
+                one.widget.on_msg(self._on_key)
+        rows = [row for one in self.fields.values() for row in one.rows]
+        layout = self._shared.plain
+        buttons = [self._run_button, self._stop_button, self._reset_button, self._message]
+        heading = self._shared.html(self._heading())
+        answers = [place.widget for place in self._places if place.widget is not None]
+        self.box = widgets.VBox([heading, *rows, widgets.HBox(buttons, layout=layout), *answers], layout=layout)
 
     def show(self) -> None:
-        """Display the form, and below it the place for the answers."""
-        display(widget_bundle(self.box, table(self.workflow)), raw=True)
-        display({"text/plain": ""}, raw=True, display_id=self._answer_id)
+        """Display the form, and below it the place for the answers; where nobody can click, what it would ask."""
+        if not can_click(get_ipython()):
+            display(card(self.workflow), raw=True)
+            return
+        display({**card(self.workflow), **widget_bundle(self.box, table(self.workflow))}, raw=True)
+        self.show_places()
 
     _ipython_display_ = show
+
+    def show_places(self) -> None:
+        """Display the places that the values of a run and its answer will take."""
+        for place in self._places:
+            place.show()
 
     def close(self) -> None:
         """Stop the run and take the widgets away."""
         if self.run is not None:
             self.run.cancel()
+        self._pause.drop()
         close(self.box)
+        self._shared.close()
 
     def values(self) -> dict[str, Any]:
         """What the fields hold; empty optional ones are left out. Raises InputError for a value that cannot be read."""
         found: dict[str, Any] = {}
         problems: dict[str, str] = {}
-        for name, field in self.fields.items():
+        for name, one in self.fields.items():
             try:
-                value = field.read()
+                value = one.read()
             except ValueError as error:
                 problems[name] = f"`{name}`: {error}"
                 continue
-            if value is not None and (value != "" or field.input.required):
+            if value is not None and (value != "" or one.input.required):
                 found[name] = value
         if problems:
             raise InputError(problems)
         return found
 
-    # -- clicks ---------------------------------------------------------------------------------------------------------
-    def _on_run(self, _: Any) -> None:
+    # -- while typing ----------------------------------------------------------------------------------------------------
+    def _on_typed(self, name: str) -> None:
+        """What has been typed is looked at when the typing rests; a mistake that is mended goes away at once."""
+        one = self.fields[name]
+        unpin(one.widget)  # its echo has pinned it
+        self._typed[name] = None
+        if one.problem and not one.wrong():
+            one.tell("")
+        self._pause.begin()
+
+    def _look(self) -> None:
+        """Say what is wrong with what has been typed; on the private loop's thread."""
+        while self._typed:
+            name, _ = self._typed.popitem()
+            one = self.fields[name]
+            one.tell(one.wrong())
+
+    def _on_key(self, _: Any, content: Any, __: Any) -> None:
+        """Enter in a line runs, in a moment: the page says that it was pressed, and then what was typed until then."""
+        if content.get("event") != "submit":
+            return
+        try:
+            asyncio.get_running_loop().call_later(_SETTLE_SECONDS, self._on_run)
+        except RuntimeError:  # no kernel
+            self._on_run()
+
+    # -- clicks ----------------------------------------------------------------------------------------------------------
+    def _on_run(self, _: Any = None) -> None:
         with self._lock:
             if self.run is not None and not self.run.done:
                 return
             values = self._checked()
             if values is not None:
-                self._start(nested(values))
+                self._start(values)
 
-    def _start(self, values: Any) -> None:
-        self.answer = view = Live(self.workflow.title, display_id=self._answer_id, tell_errors=True, stop=False)
+    def _start(self, values: dict[str, Any]) -> None:
+        try:
+            run = self.workflow.start(nested(values), consents=True, begins=False)
+        except ComposeError as error:
+            self._say(str(error))
+            return
+        self.run = run
+        self._values_place.put(used(self.workflow.title, self.fields.values(), values))
+        remember(self.workflow, {name: value for name, value in values.items() if self._may_keep(name, value)})
+        self._hand_over(run, values)
+        self.answer = view = Live(self.workflow.title, place=self._answer_place.put, tell_errors=True, stop=False)
         view.show()
         self._busy(True)
         view.closed.add_done_callback(lambda _: self._busy(False))
-        self.run = run = self.workflow.start(values, consents=True)
         if self._keep:
             self._keep(run)
         view.follow(run)
+        run.begin()
+
+    def _hand_over(self, run: Run, values: Mapping[str, Any]) -> None:
+        """Empty the fields that keep nothing, and tell the run what it must not tell."""
+        for name, one in self.fields.items():
+            if one.is_secret and name in values:
+                run.redact.learn(name, values[name])
+            one.done()
+
+    def _may_keep(self, name: str, value: Any) -> bool:
+        return self.fields[name].is_kept and not (isinstance(value, str) and is_secret(name, value))
 
     def _checked(self) -> dict[str, Any] | None:
         """The values to run with; None after the messages beside the fields were set."""
@@ -136,8 +211,7 @@ class Form:
             problems, values = error.problems, None
         except ComposeError as error:
             sentence, values = str(error), None
-        self._show_problems(problems)
-        self._message.value = _red(sentence)
+        self._show_problems(problems, sentence)
         return values
 
     def _on_stop(self, _: Any) -> None:
@@ -145,146 +219,57 @@ class Form:
             self.run.cancel()
 
     def _on_reset(self, _: Any) -> None:
-        for field in self.fields.values():
-            field.widget.value = field.initial
-        self._show_problems({})
+        for one in self.fields.values():
+            one.reset()
+        self._say("")
 
     def _busy(self, busy: bool) -> None:
         self._run_button.disabled = busy
         self._stop_button.disabled = not busy
-        for one in (self._run_button, self._stop_button):
+        fields = (one.widget for one in self.fields.values())
+        for one in (self._run_button, self._stop_button, self._reset_button, *fields):
             unpin(one)  # every message pins it again
 
-    def _show_problems(self, problems: Mapping[str, str]) -> None:
-        for name, field in self.fields.items():
-            words = problems.get(name, "").removeprefix(f"`{name}`").lstrip(": ")
-            field.problem.value = _red(words, _BESIDE)
+    def _show_problems(self, problems: Mapping[str, str], sentence: str) -> None:
+        """Say what is wrong beside the fields, and go to the first of them."""
+        bad = []
+        for name, one in self.fields.items():
+            words = one.without_name(problems.get(name, ""))
+            if words or one.problem:
+                one.tell(words)
+            bad += [one.widget] if words else []
+        others = [words for name, words in problems.items() if name not in self.fields]
+        self._say("\n".join(filter(None, [sentence, *others])))
+        for first in bad[:1]:
+            first.focus()
+            unpin(first)
+
+    def _say(self, sentence: str) -> None:
+        words = f'<div role="alert" style="{RED}">{escaped(sentence)}</div>' if sentence else ""
+        if self._message.value != words:
+            self._message.value = words
 
     def _heading(self) -> str:
-        description = html.escape(plain(self.workflow.description))
-        title = f'<b style="font-size:110%">{html.escape(plain(self.workflow.title))}</b>'
-        return title + (f'<div style="margin-bottom:4px">{description}</div>' if description else "")
+        description = escaped(self.workflow.description)
+        title = f'<b style="font-size:110%">{escaped(self.workflow.title)}</b>'
+        below = f'<div style="margin-bottom:4px">{description}</div>' if description else ""
+        return f'{STYLE}<div class="mathjax_ignore tex2jax_ignore">{title}{below}</div>'
 
 
-def _red(sentence: str, style: str = "") -> str:
-    if not sentence:
-        return ""
-    return f'<div style="color:var(--jp-error-color1,#b00020);{style}">{html.escape(plain(sentence))}</div>'
+def _fitting(workflow: Workflow, asked: list[Input], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The presets by input name. Raises UsageError and InputError."""
+    found = {one.name: at(values, one.name) for one in asked if one.name or "" in values}
+    names = [one.name for one in asked]
+    known = {*names, *(name.split(".")[0].split("[")[0] for name in names)}
+    for name in values if "" not in names else ():
+        if name not in known:
+            near = suggest(name, names)
+            raise UsageError(say("the workflow does not ask for `{name}`{near}", name=name, near=near))
+    problems = {one.name: one.problem(found[one.name]) for one in asked if _says(found.get(one.name))}
+    if wrong := {name: problem for name, problem in problems.items() if problem}:
+        raise InputError(wrong)
+    return found
 
 
-# -- one widget a type ---------------------------------------------------------------------------------------------------
-
-
-def _first_value(one: Input, given: Mapping[str, Any]) -> Any:
-    """What stands in an input's field at first: what was given, else the default."""
-    value = at(given, one.name) if one.name or "" in given else None
-    return one.default if value is None else value
-
-
-def _field(one: Input, value: Any) -> Field:
-    made_by = _json if one.is_list else _WIDGETS.get(one.type, _text_area)
-    widget, read = made_by(one, value)
-    return Field(one, widget, read, widgets.HTML(), widget.value)
-
-
-def _common(one: Input, layout: Mapping[str, str] = _WIDE) -> dict[str, Any]:
-    label = plain(one.label or one.name or say("the input")) + (" *" if one.required else "")
-    return {
-        "description": label,
-        "tooltip": plain(one.description or one.name),
-        "style": _LABELS,
-        "layout": widgets.Layout(**layout),
-    }
-
-
-def _placeholder(one: Input) -> str:
-    return plain(one.description or "") or ("" if one.type in ("string", "text", "markdown") else one.type)
-
-
-def _line(one: Input, value: Any) -> tuple[Any, Callable[[], Any]]:
-    widget = widgets.Text(value="" if value is None else str(value), placeholder=_placeholder(one), **_common(one))
-    return widget, lambda: widget.value
-
-
-def _text_area(one: Input, value: Any) -> tuple[Any, Callable[[], Any]]:
-    text = "" if value is None else str(value)
-    widget = widgets.Textarea(value=text, placeholder=_placeholder(one), **_common(one, _TALL))
-    return widget, lambda: widget.value
-
-
-def _number(one: Input, value: Any) -> tuple[Any, Callable[[], Any]]:
-    """A line of text and not a number box: it may be empty, and what is no number gets our sentence beside it."""
-    widget, _ = _line(one, f"{value:.15g}" if isinstance(value, float) else value)
-    is_whole = one.type == "integer"
-
-    def read() -> Any:
-        text = widget.value.strip()
-        if not text:
-            return None
-        try:
-            return int(text) if is_whole else float(text)
-        except ValueError:
-            words = (
-                say('"{text}" is no whole number', text=text[:40])
-                if is_whole
-                else say('"{text}" is no number', text=text[:40])
-            )
-            raise ValueError(words) from None
-
-    return widget, read
-
-
-def _boolean(one: Input, value: Any) -> tuple[Any, Callable[[], Any]]:
-    widget = widgets.Checkbox(value=bool(value), indent=True, **_common(one))
-    return widget, lambda: widget.value
-
-
-def _select(one: Input, value: Any) -> tuple[Any, Callable[[], Any]]:
-    options = list(one.options)
-    chosen = value if value in options else None
-    if chosen is None:
-        options = ["", *options]
-    widget = widgets.Dropdown(options=options, value=chosen or options[0], **_common(one))
-    return widget, lambda: widget.value
-
-
-def _slider(one: Input, value: Any) -> tuple[Any, Callable[[], Any]]:
-    low, high, *step = one.bounds
-    widget = widgets.FloatSlider(
-        value=low if value is None else value,
-        min=low,
-        max=high,
-        step=step[0] if step else (high - low) / 100,
-        **_common(one),
-    )
-    return widget, lambda: widget.value
-
-
-def _json(one: Input, value: Any) -> tuple[Any, Callable[[], Any]]:
-    text = "" if value is None else json.dumps(value, ensure_ascii=False, indent=2)
-    widget = widgets.Textarea(value=text, placeholder="JSON", **_common(one, _TALL))
-
-    def read() -> Any:
-        if not widget.value.strip():
-            return None
-        try:
-            return json.loads(widget.value)
-        except ValueError as error:
-            raise ValueError(say("this is no JSON ({reason})", reason=why_no_json(error))) from None
-
-    return widget, read
-
-
-_WIDGETS: dict[str, Callable[[Input, Any], tuple[Any, Callable[[], Any]]]] = {
-    "string": _line,
-    "text": _text_area,
-    "markdown": _text_area,
-    "integer": _number,
-    "number": _number,
-    "boolean": _boolean,
-    "select": _select,
-    "slider": _slider,
-    "json": _json,
-    "list": _json,
-    "object": _json,
-}
+def _says(value: Any) -> bool:
+    return value is not None and not (isinstance(value, str) and not value)

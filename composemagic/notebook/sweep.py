@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from composemagic.engine.run import Run
 from composemagic.notebook.chat import running_shell
-from composemagic.sweep import STOP_SECONDS, Trial, Trials
+from composemagic.sweep import AT_ONCE, STOP_SECONDS, Trial, Trials
 
 if TYPE_CHECKING:
     from composemagic.api import Workflow
@@ -23,6 +23,7 @@ class Sweep(Trials):
     """A run for each combination of values; a cell that ends with it begins and shows it. See `Trials` for its results."""
 
     _box: SweepBox | None = None
+    _is_over = False
 
     def show(self) -> None:
         """Begin and display it: live where somebody can click, else once all have ended."""
@@ -40,6 +41,8 @@ class Sweep(Trials):
             box.show()
             self.begin()
             box.attach()
+            if self._is_over:  # before there was a box
+                self._put_away()
         else:
             self._show_still()
 
@@ -72,6 +75,7 @@ class Sweep(Trials):
             self._box.began(trial)
 
     def _over(self) -> None:
+        self._is_over = True
         self._put_away()
 
     def __str__(self) -> str:
@@ -81,13 +85,22 @@ class Sweep(Trials):
 
 
 def swept(workflow: Workflow, values: Mapping[str, Any]) -> Sweep:
-    """A sweep over the lists among `values`; for an input that takes a list, over a list of lists."""
+    """A sweep over the lists among `values`; for an input that takes a list, over a list of lists.
+
+    Messages are a list as well, and one value. `at_once` is how many run at the same time, unless it is an input's name.
+    """
     takes_list = {one.name for one in workflow.inputs if one.is_list or one.type in ("list", "json")}
-    axes = {name: list(value) for name, value in values.items() if _varies(value, takes_list=name in takes_list)}
-    return Sweep(workflow, axes, {name: value for name, value in values.items() if name not in axes})
+    is_asked = any(one.name == "at_once" for one in workflow.inputs)
+    at_once = AT_ONCE if is_asked else values.get("at_once", AT_ONCE)
+    given = {name: value for name, value in values.items() if is_asked or name != "at_once"}
+    axes = {name: list(value) for name, value in given.items() if _varies(value, takes_list=name in takes_list)}
+    rest = {name: value for name, value in given.items() if name not in axes}
+    return Sweep(workflow, axes, rest, at_once=at_once)
 
 
 def _varies(value: Any, *, takes_list: bool) -> bool:
     if not isinstance(value, list | tuple | range):
+        return False
+    if value and all(isinstance(one, Mapping) and "role" in one for one in value):
         return False
     return not takes_list or any(isinstance(one, list | tuple) for one in value)
