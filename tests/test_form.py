@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -10,15 +11,25 @@ import ipywidgets as widgets
 import pytest
 
 import composemagic
-from composemagic.errors import InputError
+from composemagic.errors import InputError, UsageError
 from composemagic.notebook.card import card, table
 from composemagic.notebook.form import Form
+from composemagic.notebook.forms import Forms
 from composemagic.notebook.given import nested
+from composemagic.notebook.remembered import forget
+from composemagic.notebook.used import used
 from composemagic.notebook.view import Live, Plain, Still, bundle
 from composemagic.notebook.widget import unpin
 from composemagic.workflow.inputs import at
 
 SECONDS = 10
+
+
+@pytest.fixture(autouse=True)
+def _nothing_remembered() -> Iterator[None]:
+    forget()
+    yield
+    forget()
 
 
 def workflow(text: str, **more: str) -> composemagic.Workflow:
@@ -42,71 +53,19 @@ def _no_warnings() -> Iterator[None]:
         yield
 
 
-# -- one widget a type: what the YAML says, the widget, what it holds at first, what is typed, what is read
-
-FIELDS = {
-    "string": ("${input.a as string}", widgets.Text, "", "Ada", "Ada"),
-    "no type": ("${input.a}", widgets.Text, "", "Ada", "Ada"),
-    "a default": ("${input.a as string | Bob}", widgets.Text, "Bob", "Ada", "Ada"),
-    "text": ("${input.a as text}", widgets.Textarea, "", "two\nlines", "two\nlines"),
-    "integer": ("${input.a as integer | 3}", widgets.Text, "3", " -7 ", -7),
-    "number": ("${input.a as number | 0.7}", widgets.Text, "0.7", "1e-3", 0.001),
-    "a number that is whole": ("${input.a as number | 1}", widgets.Text, "1", "2", 2.0),
-    "boolean": ("${input.a as boolean}", widgets.Checkbox, False, True, True),
-    "boolean, on": ("${input.a as boolean | true}", widgets.Checkbox, True, False, False),
-    "select": ("${input.a as select/warm,short | short}", widgets.Dropdown, "short", "warm", "warm"),
-    "select without a default": ("${input.a as select/warm,short}", widgets.Dropdown, "", "warm", "warm"),
-    "json": ("${input.a as json}", widgets.Textarea, "", '{"b": [1]}', {"b": [1]}),
-    "a path": ("${input.a.b as integer | 1}", widgets.Text, "1", "2", 2),
-}
-
-
-@pytest.mark.parametrize("case", FIELDS)
-def test_a_field_of_each_type(case: str) -> None:
-    text, kind, initial, typed, read = FIELDS[case]
-    made = form(text)
-    [field] = [field for name, field in made.fields.items() if name != "delay"]
-    assert type(field.widget) is kind
-    assert field.widget.value == initial
-    field.widget.value = typed
-    value = made.values()[field.input.name]
-    assert (value, type(value)) == (read, type(read))
-
-
-PROBLEMS = {
-    "nothing": ("${input.a as text}", "", "is missing"),
-    "no number": ("${input.a as number | 1}", "warm", '"warm" is no number'),
-    "a comma": ("${input.a as number | 1}", "0,7", '"0,7" is no number'),
-    "no whole number": ("${input.a as integer | 1}", "1.5", '"1.5" is no whole number'),
-    "no choice": ("${input.a as select/warm,short}", "", "is missing"),
-    "no JSON": ("${input.a as json}", "{", "this is no JSON"),
-    "a missing number": ("${input.a as number}", " ", "is missing"),
-}
-
-
-@pytest.mark.parametrize("case", PROBLEMS)
-def test_what_is_wrong_stands_beside_the_field(case: str) -> None:
-    text, typed, words = PROBLEMS[case]
-    made = form(text)
-    made.fields["a"].widget.value = typed
-    made._run_button.click()
-    assert words.replace('"', "&quot;") in made.fields["a"].problem.value
-    assert "`a`" not in made.fields["a"].problem.value
-    assert (made.fields["delay"].problem.value, made.run) == ("", None)
-    made._reset_button.click()
-    assert made.fields["a"].problem.value == ""
+# -- what is wrong, beside the fields
 
 
 def test_all_problems_at_once() -> None:
     made = form("${input.a as text} ${input.b as number}")
     made.fields["b"].widget.value = "x"
     made._run_button.click()
-    assert "is no number" in made.fields["b"].problem.value
+    assert "is no number" in made.fields["b"].problem
     with pytest.raises(InputError):
         made.values()
     made.fields["b"].widget.value = "1"
     made._run_button.click()
-    assert ("is missing" in made.fields["a"].problem.value, made.fields["b"].problem.value) == (True, "")
+    assert (made.fields["a"].problem, made.fields["b"].problem) == ("is missing", "")
 
 
 def test_optional_fields_may_be_empty() -> None:
@@ -125,13 +84,10 @@ def test_labels_marks_and_descriptions() -> None:
         "${input.a as string @(title Customer's name) @(description Whom to write to)} ${input.b as integer | 1}",
         description="Short and warm",
     )
-    field = made.fields["a"].widget
-    assert (field.description, field.placeholder, field.tooltip) == (
-        "Customer's name *",
-        "Whom to write to",
-        "Whom to write to",
-    )
-    assert made.fields["b"].widget.description == "b"
+    field = made.fields["a"]
+    assert (field.widget.description, field.widget.tooltip) == ("Customer's name *", "Customer's name *")
+    assert ">Whom to write to</div>" in field.below.value
+    assert (made.fields["b"].widget.description, made.fields["b"].widget.placeholder) == ("b", "1")
     heading = made.box.children[0].value
     assert "Letter" in heading
     assert "Short and warm" in heading
@@ -153,6 +109,8 @@ def test_hostile_words_are_shown_as_they_are() -> None:
     assert not any("<img" in text for text in texts)
     assert not any(getattr(child, "description_allow_html", False) for child in _all(made.box))
     assert made.fields["a"].widget.description == f"{bad} *"
+    with_tex = form(f"${{input.a as text @(title {bad} $x$)}}").fields["a"].widget
+    assert (with_tex.description_allow_html, "<img" in with_tex.description) == (True, False)
     assert "<img" not in card(made.workflow)["text/html"]
 
 
@@ -160,6 +118,144 @@ def _all(box: Any) -> Iterator[Any]:
     yield box
     for child in getattr(box, "children", ()):
         yield from _all(child)
+
+
+# -- presets, and what was typed last
+
+
+def test_a_preset_that_nobody_asks_for_names_the_nearest_input() -> None:
+    before = set(_alive())
+    with pytest.raises(UsageError, match="does not ask for `promt`; did you mean `prompt`"):
+        form("${input.prompt as text}", {"promt": "Hi"})
+    assert set(_alive()) == before
+
+
+def test_a_preset_that_does_not_fit_is_told_before_there_is_a_form() -> None:
+    with pytest.raises(InputError, match="warm") as raised:
+        form("${input.a as text} ${input.b as number} ${input.c as slider/0,2}", {"b": "warm", "c": 3})
+    assert set(raised.value.problems) == {"b", "c"}
+
+
+def test_the_last_values_stand_in_the_next_form() -> None:
+    text = "${input.a as text} ${input.b as number | 5} ${input.api_key as string | x}"
+    first = form(text)
+    first.fields["a"].widget.value, first.fields["b"].widget.value = "typed", "7"
+    first.fields["api_key"].widget.value = "sk-12345678"
+    first._run_button.click()
+    assert first.run
+    first.run.wait(SECONDS)
+    again = form(text, {"b": 9})
+    assert {name: again.fields[name].widget.value for name in ("a", "b", "api_key")} == {
+        "a": "typed", "b": "9", "api_key": "",
+    }  # fmt: skip
+    again._reset_button.click()
+    assert [again.fields[name].widget.value for name in ("a", "b")] == ["", "9"]
+
+
+def test_a_default_that_has_changed_is_shown_and_not_what_was_typed_over_the_old_one() -> None:
+    first = form("${input.a as text} ${input.b as number | 5}", {"a": "x", "b": 6})
+    first._run_button.click()
+    assert first.run
+    first.run.wait(SECONDS)
+    again = form("${input.a as text} ${input.b as number | 8}")
+    assert (again.fields["a"].widget.value, again.fields["b"].widget.value) == ("x", "8")
+
+
+def test_a_run_that_was_not_begun_is_not_remembered() -> None:
+    made = form("${input.a as text} ${input.b as number}")
+    made.fields["a"].widget.value = "typed"
+    made._run_button.click()
+    assert form("${input.a as text} ${input.b as number}").fields["a"].widget.value == ""
+
+
+# -- secrets
+
+
+def test_a_secret_is_never_shown_kept_or_told() -> None:
+    secret = "sk-proj-1234567890"
+    made = form("${input.a as text} said ${input.api_key as string}", {"a": "x", "api_key": secret})
+    field = made.fields["api_key"]
+    assert isinstance(field.widget, widgets.Password)
+    assert (field.widget.value, field.widget.placeholder) == ("", "given, and not shown")
+    typed = "another-secret-1234"
+    field.widget.value = typed
+    made._run_button.click()
+    assert made.run
+    assert made.answer
+    made.answer.closed.result(SECONDS)
+    assert (field.widget.value, made.run.input["api_key"]) == ("", typed)
+    assert made.run.text == "x said ***"
+    told = used("Letter", made.fields.values(), {"a": "x", "api_key": typed})
+    for text in (*told.values(), *bundle(made.run).values(), *(str(child.get_state()) for child in _all(made.box))):
+        assert typed not in text
+        assert secret not in text
+    made._run_button.click()
+    assert made.run.input["api_key"] == secret  # what was given stays, unseen
+
+
+def test_the_values_used_are_a_table_in_the_saved_notebook() -> None:
+    made = form("${input.a as text @(title Facts)} ${input.b as number | 5}", {"a": "<b>long</b> " * 20})
+    data = used("Letter", made.fields.values(), made.values())
+    assert data["text/plain"].splitlines()[2].startswith("  Facts = <b>long</b> <b>long</b>")
+    assert "<details><summary>Letter with delay = 0, Facts = &lt;b&gt;long" in data["text/html"].replace("0.0", "0")
+    assert "<b>" not in data["text/html"]
+    short = used("Letter", made.fields.values(), {"b": 5})
+    assert "<details" not in short["text/html"]
+    assert "Letter with b = 5" in short["text/html"]
+    assert used("Letter", made.fields.values(), {})["text/plain"] == "Letter"
+
+
+# -- keyboard, and looking while typing
+
+
+def test_enter_in_a_line_runs() -> None:
+    made = form("${input.a as string}", {"a": "x"})
+    made.fields["a"].widget._handle_custom_msg({"event": "submit"}, [])
+    assert made.run
+    assert made.run.result(SECONDS) == "x"
+
+
+def test_what_is_typed_is_looked_at_when_the_typing_rests() -> None:
+    made = form("${input.a as json} ${input.b as number}")
+    field = made.fields["a"]
+    told: queue.Queue[str] = queue.Queue()
+    field.below.observe(lambda change: told.put(change["new"]), "value")
+    for text in ("{", '{"b"', '{"b" 1'):
+        field.widget.value = text
+    words = told.get(timeout=SECONDS)
+    assert "this is no JSON, line 1: Expecting &#x27;:&#x27; delimiter" in words
+    assert 'role="alert"' in words
+    assert told.empty()
+    field.widget.value = '{"b": 1}'
+    assert (field.problem, made.fields["b"].problem) == ("", "")  # mended: it goes at once; what is empty is left alone
+    assert "compose-invalid" not in field.widget._dom_classes
+
+
+# -- tabs
+
+
+def test_tabs_for_several_workflows() -> None:
+    before = set(_alive())
+    one, two = workflow("${input.a as text}"), workflow("${input.b as text}")
+    two.name = "other"
+    tabs = Forms([one, two], [{"a": "given"}])
+    assert tabs.box.titles == ("Letter", "Letter")
+    assert [list(form.fields) for form in tabs.forms] == [["delay", "a"], ["delay", "b"]]
+    assert tabs.forms[0].fields["a"].widget.value == "given"
+    with pytest.raises(UsageError, match="no workflow to make a form for"):
+        Forms([])
+    tabs.close()
+    assert set(_alive()) == before
+
+
+def test_widgets_that_share_what_they_can() -> None:
+    """Ten inputs: two widgets each and their HTML labels apart, all else is there once."""
+    before = set(_alive())
+    text = " ".join(f"${{input.i{at} as {kind}}}" for at, kind in enumerate(["string", "text", "number"] * 3))
+    made = form(text)
+    assert len(made.fields) == 10
+    assert len(set(_alive()) - before) <= 2 * 10 + 22
+    made.close()
 
 
 # -- running
@@ -174,7 +270,7 @@ def test_run_stop_and_run_again(capsys: pytest.CaptureFixture[str]) -> None:
     assert made.answer
     assert (made._run_button.disabled, made._stop_button.disabled) == (True, False)
     first = made.run
-    made._on_run(None)  # a click that was under way
+    made._on_run()  # a click that was under way
     assert made.run is first
     made._stop_button.click()
     made.answer.closed.result(SECONDS)
@@ -185,6 +281,22 @@ def test_run_stop_and_run_again(capsys: pytest.CaptureFixture[str]) -> None:
     made.answer.closed.result(SECONDS)
     assert (made.run.text, made.run.input, runs) == ("short", {"a": "short"}, [first, made.run])
     assert "Traceback" not in capsys.readouterr().out
+
+
+def test_a_run_that_cannot_start_says_why_and_leaves_the_form_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise UsageError("there is no such thing")
+
+    made = form("${input.a as text}", {"a": "x"})
+    monkeypatch.setattr(made.workflow, "start", refuse)
+    made._run_button.click()
+    assert "there is no such thing" in made._message.value
+    assert (made.run, made._run_button.disabled) == (None, False)
+    monkeypatch.undo()
+    made._run_button.click()
+    assert made._message.value == ""
+    assert made.run
+    assert made.run.result(SECONDS) == "x"
 
 
 def test_a_path_is_run_as_an_object() -> None:

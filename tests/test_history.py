@@ -150,6 +150,16 @@ def test_secrets_are_not_kept(runs: Runs, monkeypatch: pytest.MonkeyPatch, tmp_p
     assert b"canary" not in (tmp_path / "runs.db").read_bytes()
 
 
+def test_an_input_that_is_called_a_secret_is_not_kept(runs: Runs) -> None:
+    made(
+        runs,
+        "component: {type: echo, text: '${input.shop_token as text} ${input.who as text}'}",
+        shop_token="abc",
+        who="Ada",
+    )
+    assert runs[-1].inputs == {"shop_token": "***", "who": "Ada"}
+
+
 # -- the file ------------------------------------------------------------------------------------------------------------
 
 

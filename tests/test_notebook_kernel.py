@@ -434,7 +434,7 @@ def test_a_misspelt_input_is_told_and_not_answered_with_an_empty_form(notebook: 
 def test_a_form_shows_itself_once(notebook: Kernel) -> None:
     notebook.execute(f"%%compose echo --check\n{ECHO}")
     done = notebook.execute("echo.form()")
-    assert [WIDGET in output["data"] for output in done.outputs] == [True, False]
+    assert [WIDGET in output["data"] for output in done.outputs] == [True, False, False]
 
 
 def test_running_a_cell_again_stops_its_former_run(notebook: Kernel) -> None:

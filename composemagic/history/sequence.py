@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +15,7 @@ from composemagic.errors import UsageError, suggest
 from composemagic.history.past import COLUMNS, Past
 from composemagic.history.store import Store
 from composemagic.history.tape import Tape
+from composemagic.language.secret import is_secret
 from composemagic.words import listing, say
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class Runs(Sequence[Past]):
 
     def keep(self, run: Run, name: str = "") -> None:
         """Keep a run that begins; `name` is its workflow's variable in the notebook."""
-        inputs = run.redact.value(run.input)
+        inputs = _without_secrets(run)
         title = run.plan.title or name or run.plan.id
         number = self._found[-1].number + 1 if self._found else 1
         past = Past(number, datetime.now().astimezone(), title, name, inputs, run=run, jobs=tuple(run.jobs))
@@ -125,12 +126,20 @@ class Runs(Sequence[Past]):
     def _ended(self, past: Past, run: Run, tape: Tape) -> None:
         """On the private loop: a run is over."""
         past.take(run)
-        past.inputs = run.redact.value(run.input)  # it has learnt its secrets by now
+        past.inputs = _without_secrets(run)  # it has learnt more of them by now
         if self._store is not None:
             self._store.add(past, tape.said)
         self._characters += len(past.text)
         while len(self._found) > _MOST_RUNS or (self._characters > _MOST_CHARACTERS and len(self._found) > 1):
             self._characters -= len(self._found.pop(0).text)
+
+
+def _without_secrets(run: Run) -> Any:
+    """What a run was given; what is called a secret is none of a list's business."""
+    found = run.redact.value(run.input)
+    if not isinstance(found, Mapping):
+        return found
+    return {name: "***" if value and is_secret(str(name), "") else value for name, value in found.items()}
 
 
 def _no_column(name: str) -> str:

@@ -1392,7 +1392,6 @@ SENTENCES: dict[str, str] = {
     "Callbacks: {url}": "回调：{url}",
     "`{key}` is heard by `composemagic up` alone": "只有 `composemagic up` 会监听 `{key}`",
     # server/openai
-    "the body is no JSON object": "请求体不是 JSON 对象",
     "`stream` is true or false": "`stream` 只能是 true 或 false",
     "`stream_options` is an object": "`stream_options` 是一个对象",
     "`model` is missing: the id of a workflow; there is {known}": "缺少 `model`：工作流的 id；可用的有{known}",

@@ -17,9 +17,9 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Protocol
+from typing import Any, Protocol
 
 from composemagic.engine.events import Delta, Event, Interrupted, Notice, Point, Resumed, RunStarted, Waiting
 from composemagic.engine.loop import private_loop
@@ -80,7 +80,8 @@ class Quiet:
 class Live:
     """A run in a notebook with widgets: header with Stop, jobs, growing text; at the end a static copy under the same id.
 
-    With `display_id` given, it takes the place of what was displayed under it. `tell_errors` puts a failed run's error into
+    With `display_id` given, it takes the place of what was displayed under it; `place` puts what it shows somewhere else
+    altogether. `tell_errors` puts a failed run's error into
     the static copy, where no cell raises it. `stop` is false where another Stop button stands nearby, `attended` where no
     click arrives while the run goes on. `closed` gets its result once the static copy has been sent; its exception is what
     went wrong in here, never in the run.
@@ -94,12 +95,14 @@ class Live:
         tell_errors: bool = False,
         stop: bool = True,
         attended: bool = True,
+        place: Callable[[Mapping[str, Any]], None] | None = None,
     ) -> None:
         self.display_id = display_id or f"compose-{uuid.uuid4().hex[:12]}"
         self.closed: Future[None] = Future()
         self.attended = attended
         self._title = title
         self._is_new = display_id is None
+        self._place = place
         self._tell_errors = tell_errors
         self._run: Run | None = None
         self._streams = Streams()
@@ -138,7 +141,10 @@ class Live:
         from IPython.display import display
 
         data = widget_bundle(self._box, say("{title} is running ...", title=plain(self._title)))
-        display(data, raw=True, display_id=self.display_id, **({} if self._is_new else {"update": True}))
+        if self._place:
+            self._place(data)
+        else:
+            display(data, raw=True, display_id=self.display_id, **({} if self._is_new else {"update": True}))
 
     def follow(self, run: Run) -> None:
         """Show what the run says. Everything here then happens on the private loop's thread, and needs no lock."""
@@ -285,7 +291,10 @@ class Live:
             self._timer.cancel()
         try:
             data = bundle(run, tell_errors=self._tell_errors, texts=self._streams.texts())
-            _publish(data, self.display_id)
+            if self._place:
+                self._place(data)
+            else:
+                _publish(data, self.display_id)
             if self._ask:
                 self._ask.close()
             for widget in self._widgets:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -94,10 +93,14 @@ class Client:
                 return
             await self._write(data if len(data) <= QUEUE else data[start : start + QUEUE])
 
-    async def _write(self, data: bytes) -> None:
+    async def finish(self) -> None:
+        """End the answer."""
+        await self._write(b"", more=False)
+
+    async def _write(self, data: bytes, *, more: bool = True) -> None:
         self._said_at, self._sending = self._loop.time(), True
         try:
-            await self._send({"type": "http.response.body", "body": data, "more_body": True})
+            await self._send({"type": "http.response.body", "body": data, "more_body": more})
         except asyncio.CancelledError:
             if not self._stuck or self._task is None or self._task.uncancel():
                 raise
@@ -105,11 +108,6 @@ class Client:
             self.gone = True
         finally:
             self._sending = False
-
-    async def finish(self) -> None:
-        """End the answer."""
-        with contextlib.suppress(OSError):
-            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def next(self, heartbeat: bytes) -> None:
         """Wait for the bell; a silence that has lasted is broken with a heartbeat."""

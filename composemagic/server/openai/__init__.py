@@ -18,6 +18,7 @@ from composemagic.server.openai.errors import Misasked, refused
 from composemagic.server.openai.reply import Streamed, Whole
 from composemagic.server.openai.request import is_chat, values_of
 from composemagic.server.refusals import Refusal
+from composemagic.server.requests import body_of
 from composemagic.server.tasks import Tasks
 from composemagic.words import listing, say
 
@@ -68,7 +69,7 @@ class _Door:
 
     async def complete(self, request: Request) -> Response:
         """An answer, whole or as a stream."""
-        body = await _body(request)
+        body = await body_of(request)
         name = body.get("model")
         if not isinstance(name, str):
             raise Misasked(say("`model` is missing: the id of a workflow; there is {known}", known=self._known()), param="model")  # fmt: skip
@@ -96,16 +97,6 @@ class _Door:
 
 def _model(name: str) -> Json:
     return {"id": name, "object": "model", "created": 0, "owned_by": "composemagic"}
-
-
-async def _body(request: Request) -> Json:
-    try:
-        body = await request.json()
-    except (ValueError, RecursionError):
-        body = None
-    if not isinstance(body, dict):
-        raise Misasked(say("the body is no JSON object"))
-    return body
 
 
 def _wants_stream(body: Json) -> tuple[bool, bool]:

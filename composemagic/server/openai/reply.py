@@ -140,7 +140,8 @@ class Streamed(_Reply):
             self._place[0] = events[-1][0] if events else self._place[0]
             data = chunks.of(event for _, event in events)
             self._said, self._ended, self._error = chunks.said, chunks.ended, chunks.error
-        if not self._ended and (error := self._failure()) is not None:
+        is_all_read = self._place[0] == self._task.log.last
+        if not self._ended and is_all_read and (error := self._failure()) is not None:
             self._ended, self._error = True, error
             data += message(body_of(error))
         return data

@@ -1,0 +1,171 @@
+"""`up --ui voila`: the notebook's form as a page, in a process of its own; what it refuses, and that it ends."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from composemagic.errors import DocumentError, UsageError
+from composemagic.notebook.attended import can_click, in_voila
+from composemagic.server import voila
+from composemagic.server.voila import Voila
+from composemagic.server.voila_child import _settings
+from tests.conftest import ROOT
+from tests.lab import Lab
+
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+LETTER = """\
+workflows:
+  letter:
+    title: Write a letter
+    output:
+      letter: ${output as stream/text}
+      picture: ${input.picture as image | null}
+    job:
+      component:
+        type: echo
+        action:
+          delay: ${input.delay as number | 0}
+          text: "${input.name as string @(title Customer's name)}: ${input.facts as text}"
+  short:
+    title: A short one
+    job: {component: {type: echo, action: {text: "${input.word as string}"}}}
+  inner:
+    private: true
+    job: {component: {type: echo, action: {text: x}}}
+"""
+
+
+@pytest.fixture
+def letter(tmp_path: Path) -> Path:
+    path = tmp_path / "letter.yml"
+    path.write_text(LETTER)
+    return path
+
+
+def test_what_is_refused_before_anything_starts(letter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="can be reached by others: give a `--token`"):
+        Voila([letter], host="0.0.0.0")
+    wrong = tmp_path / "wrong.yml"
+    wrong.write_text("component: {type: ecko}")
+    with pytest.raises(DocumentError, match="ecko"):
+        Voila([wrong])
+    with pytest.raises(UsageError, match="no file"):
+        Voila([tmp_path / "nothing.yml"])
+    assert Voila([letter], host="0.0.0.0", token="a-long-token").titles == ("Write a letter", "A short one")
+    monkeypatch.setattr(voila, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r'pip install "composemagic\[ui\]"'):
+        Voila([letter])
+
+
+def test_a_port_that_is_taken(letter: Path) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(UsageError, match="port"):
+        Voila([letter], port=listener.getsockname()[1]).__enter__()
+
+
+def test_the_settings_of_the_guard() -> None:
+    given = {"notebook": "x", "host": "127.0.0.1", "port": 1, "token": "t", "theme": "dark", "is_open": False}
+    settings = _settings(given)
+    assert settings["Voila"]["ip"] == "127.0.0.1"
+    assert settings["Voila"]["token"] == "t"
+    assert settings["Voila"]["tornado_settings"]["allow_remote_access"] is False
+    assert "token" not in _settings({**given, "token": ""})["Voila"]
+    policy = settings["Voila"]["tornado_settings"]["headers"]["Content-Security-Policy"]
+    assert "https:" not in policy
+
+
+def test_where_somebody_clicks(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Kernel:
+        _allow_stdin = False
+
+    class Shell:
+        kernel = Kernel()
+
+    monkeypatch.delenv("VOILA_BASE_URL", raising=False)
+    assert (can_click(None), can_click(Shell()), in_voila()) == (False, False, False)
+    monkeypatch.setenv("VOILA_BASE_URL", "/")
+    assert (can_click(Shell()), in_voila()) == (True, True)
+
+
+def status(url: str, host: str, path: str = "/") -> int:
+    place = urlsplit(url)
+    connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=30)
+    try:
+        connection.request("GET", path, headers={"Host": host})
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+@pytest.mark.browser
+def test_a_form_in_voila_runs_streams_stops_and_takes_a_file(lab: Lab, letter: Path) -> None:
+    with Voila([letter], port=0) as served:
+        process = served._process
+        assert process
+        assert status(served.url, "evil.example") == 403
+        assert status(served.url, "localhost", "/voila/files/workflow.ipynb") in (403, 404)
+        page = lab._context.new_page()
+        asked: list[str] = []
+        page.on("response", lambda answer: asked.append(answer.url))
+        page.goto(served.url, timeout=60_000)
+        name = page.get_by_label("Customer's name *")
+        name.fill("Ada", timeout=60_000)
+        page.get_by_label("facts *").fill("word " * 500)
+        page.get_by_label("delay").fill("0.02")
+        with page.expect_file_chooser() as chooser:
+            page.get_by_role("button", name="Choose a file").click()
+        chooser.value.set_files([{"name": "dot.png", "mimeType": "image/png", "buffer": PNG}])
+        page.get_by_text("dot.png, 70 bytes").wait_for()
+        page.get_by_role("button", name="Run").first.click()
+        page.get_by_text("Ada: word word").first.wait_for()
+        page.get_by_role("button", name="Stop").first.click()
+        page.get_by_text("■ stopped").wait_for()
+        page.get_by_role("tab", name="A short one").click()
+        page.get_by_label("word *").fill("hello")
+        page.get_by_label("word *").press("Enter")
+        page.get_by_text("A short one with word = hello").wait_for()
+        page.get_by_text("✓ done").wait_for()
+        assert "page(" not in page.content()  # no source is shown
+        assert {urlsplit(url).hostname for url in asked if url.startswith("http")} == {"127.0.0.1"}
+        page.close()
+    assert process.poll() is not None
+    assert not served._process
+
+
+def test_voila_ends_with_who_started_it(letter: Path) -> None:
+    code = f"from composemagic.server.voila import serve; serve([{str(letter)!r}], port=0)"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "LANGUAGE": "en"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stderr
+    line = next(line for line in process.stderr if "Ctrl+C ends it" in line)
+    assert "Write a letter, A short one: http://127.0.0.1:" in line
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert len(children) == 1
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+    end = time.monotonic() + 30
+    while Path(f"/proc/{children[0]}").exists() and time.monotonic() < end:
+        time.sleep(0.05)  # between two looks at the condition
+    assert not Path(f"/proc/{children[0]}").exists()
+    process.stderr.close()
+
+
+def test_the_notebook_is_one_cell() -> None:
+    [cell] = voila._notebook("x = 1")["cells"]
+    assert json.dumps(cell["source"]) == '"x = 1"'
