@@ -269,7 +269,8 @@ def test_events_survive_the_file() -> None:
 
 
 def test_events_of_a_later_version_are_left_out() -> None:
-    rows = json.loads(written([(0.0, Notice("a"))])) + [
+    rows = [
+        *json.loads(written([(0.0, Notice("a"))])),
         [0.1, "Unheard", {}],
         [0.2, "Notice", {"sentence": "b", "new": 1}],
     ]

@@ -17,7 +17,7 @@ from urllib.parse import quote
 from composemagic.errors import RunError
 from composemagic.words import say
 
-__all__ = ["allowed", "check_host", "is_loopback", "shown", "spell_in_address", "spell_in_path"]
+__all__ = ["allowed", "check_host", "ip_in", "is_loopback", "shown", "spell_in_address", "spell_in_path"]
 
 _AUTHORITY = re.compile(r"[^/?#]*://[^/?#]*")
 _METADATA_NAMES = frozenset({"metadata", "metadata.google.internal", "metadata.goog", "instance-data"})
@@ -63,14 +63,14 @@ def _refuse_dots(value: str) -> None:
 def check_host(host: str) -> None:
     """Raise RunError for a host that is never asked."""
     name = host.strip("[]").rstrip(".").lower()
-    address = _ip(name)
+    address = ip_in(name)
     if name in _METADATA_NAMES or (address is not None and _is_refused(address)):
         raise _never_asked(host)
 
 
 def allowed(host: str, addresses: Sequence[str]) -> list[str]:
     """Those of a host's addresses that may be connected to. Raises RunError where there are only others."""
-    found = [one for one in addresses if (address := _ip(one.partition("%")[0])) is None or not _is_refused(address)]
+    found = [one for one in addresses if (address := ip_in(one.partition("%")[0])) is None or not _is_refused(address)]
     if addresses and not found:
         raise _never_asked(host)
     return found
@@ -90,7 +90,7 @@ def _never_asked(host: str) -> RunError:
 def is_loopback(host: str) -> bool:
     """Whether a host, with or without a port, is this machine."""
     name = re.sub(r":\d*$", "", host) if host.startswith("[") or host.count(":") < 2 else host
-    address = _ip(name.strip("[]"))
+    address = ip_in(name.strip("[]"))
     return address.is_loopback if address is not None else name == "localhost"
 
 
@@ -99,7 +99,7 @@ def shown(url: str) -> str:
     return re.sub(r"(?<=//)[^/?#]*@|[?#].*", "", url, flags=re.DOTALL)[:200]
 
 
-def _ip(name: str) -> IPv4Address | IPv6Address | None:
+def ip_in(name: str) -> IPv4Address | IPv6Address | None:
     """The IP address that is written here, unwrapped where IPv6 holds an IPv4 one; None for a name."""
     try:
         address = ip_address(name)

@@ -19,7 +19,7 @@ from typing import Any, cast
 
 import httpcore
 
-from composemagic.transport import address
+from composemagic.transport import address, reach
 
 __all__ = ["Backend", "NoTLSError", "UnknownHostError", "UnreachableError", "opened"]
 
@@ -60,7 +60,9 @@ class Backend(httpcore.AsyncNetworkBackend):
         """Resolve the name, look at the addresses, connect to one of them. Raises RunError, httpcore.ConnectError."""
         try:
             async with asyncio.timeout(timeout):
-                stream = await _connected(address.allowed(host, await _addresses(host, port)), port)
+                addresses = address.allowed(host, await _addresses(host, port))
+                reach.check(host, addresses)
+                stream = await _connected(addresses, port)
         except TimeoutError:
             raise httpcore.ConnectTimeout from None
         except socket.gaierror as error:
