@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests import conformance
+from tests.conformance.responses import SSE, merged, projected
 from tests.conformance.rows import DEVIATIONS, LeftError, load_row, read_rows, with_decision
-from tests.conformance.workflow import OTHER_FACES
 
 DATA = Path(__file__).parent / "data"
 DECISIONS = json.loads((DATA / "language_decisions.json").read_text("utf-8"))
@@ -22,8 +22,6 @@ def needs_later(row: dict[str, Any]) -> bool:
     """Whether the loader says, without running anything, that a row is for a later version."""
     try:
         if row["kind"] == "workflow":
-            if OTHER_FACES & row.keys():
-                return True
             load_row({**row, "yaml": row["yaml"].replace("{{ECHO}}", "http://127.0.0.1:1")}, row.get("workflow"))
         else:
             conformance.RENDERERS[row["kind"]](row)
@@ -46,7 +44,7 @@ def test_row(row: dict[str, Any]) -> None:
 def test_the_scope_does_not_shrink() -> None:
     """More rows come into scope with every version; a row that falls out of it fails here."""
     counts = Counter(row["kind"] for row in IN_SCOPE)
-    least = {"render": 205, "schema": 52, "workflow": 69}
+    least = {"render": 205, "schema": 52, "workflow": 82}
     assert {kind: count for kind, count in counts.items() if count < least[kind]} == {}
 
 
@@ -98,8 +96,12 @@ def test_decisions_win(ours: object, row: dict[str, Any], becomes: dict[str, Any
     assert with_decision({"id": "r", **row}, {"r": {"ours": ours}}) == {"id": "r", **becomes}
 
 
-def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    later = {"id": "later", "kind": "workflow", "yaml": "", "http": [], "expected": {}}
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def left(row: dict[str, Any]) -> object:
+        raise LeftError("for a later version")
+
+    monkeypatch.setitem(conformance.RENDERERS, "workflow", left)
+    later = {"id": "later", "kind": "workflow", "yaml": "", "expected": {}}
     good, bad = {**ROW, "id": "good", "expected": 7}, {**ROW, "id": "bad", "expected": 8}
     other = {"id": "other", "kind": "schema", "yaml": "{}", "expected": {"x": {}}}
     table, decisions = tmp_path / "rows.jsonl", tmp_path / "decisions.json"
@@ -119,3 +121,41 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     with pytest.raises(SystemExit) as exit_:
         conformance.main(["language", str(tmp_path / "none.jsonl")])
     assert exit_.value.code == 2
+
+
+PEER = {
+    "responses": [{"status": 200, "content_type": "application/json", "json": {"a": 1}}, {"status": 400, "text": "x"}]
+}
+
+
+@pytest.mark.parametrize(
+    ("decision", "first"),
+    [
+        ({"ours": {"json": {"b": 2}}}, {"status": 200, "content_type": "application/json", "json": {"b": 2}}),
+        ({"ours": {"text": "t"}}, {"status": 200, "content_type": SSE, "text": "t"}),
+        ({"ours": {"status": 500}, "why": "the number is open"}, {"status": "not 200", "content_type": "application/json"}),
+        ({"ours": {"responses": ["as the peer", "as the peer"]}}, PEER["responses"][0]),
+        ({"ours": {"responses": ["200 text/plain", "as the peer"]}}, {"status": 200, "content_type": "text/plain"}),
+    ],
+)  # fmt: skip
+def test_decisions_about_answers(decision: dict[str, Any], first: dict[str, Any]) -> None:
+    assert merged(PEER, decision) == {"responses": [first, PEER["responses"][1]]}
+
+
+@pytest.mark.parametrize(
+    ("expected", "got", "found"),
+    [
+        ({"a": 1}, {"a": 1, "b": 2}, {"a": 1}),
+        ({"a": 1}, {"b": 2}, {}),
+        ("<task>", "x", "<task>"),
+        ("<task>", "", ""),
+        ("not 200", 422, "not 200"),
+        ("not 200", 200, 200),
+        ("a {...} b", "a {1} b", "a {...} b"),
+        ("a {...} b", "a 1 b", "a 1 b"),
+        ([{"a": "<x>"}], [{"a": "y", "b": 1}], [{"a": "<x>"}]),
+        ([1], [1, 2], [1, 2]),
+    ],
+)
+def test_what_a_row_speaks_of(expected: object, got: object, found: object) -> None:
+    assert projected(expected, got) == found

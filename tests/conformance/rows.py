@@ -18,6 +18,7 @@ from composemagic import Workflow, load
 from composemagic.engine.stream import Stream
 from composemagic.errors import DocumentError, UsageError
 from composemagic.language.casts import Chunks
+from tests.conformance.responses import merged
 from tests.servers.echo import Echo as EchoServer
 
 Row = dict[str, Any]
@@ -82,6 +83,8 @@ def with_decision(row: Row, decisions: dict[str, Row]) -> Row:
         return row
     ours = decision["ours"]
     rest = {key: value for key, value in row.items() if key not in ("expected", "error")}
+    if "http" in row:
+        return {**rest, "expected": merged(row["expected"], decision)}
     if not (isinstance(ours, str) and ours.startswith("error")):
         return {**rest, "expected": ours}
     found = re.match(r"error at (load|schema|start|run|stream)\b", ours)

@@ -19,16 +19,16 @@ from composemagic.engine.events import (
 )
 from composemagic.engine.loop import private_loop
 from composemagic.engine.run import Run
-from tests.conformance.rows import LeftError, RefusedError, Row, load_row, written_value
+from tests.conformance import http_rows
+from tests.conformance.rows import RefusedError, Row, load_row, written_value
 
-OTHER_FACES = {"http"}  # rows that drive the HTTP API
 SECONDS = 30
 
 
 def run(row: Row) -> object:
     """A `workflow` row: run it against the echo server, and give its status and output, and what else the row tells of."""
-    if needs := sorted(OTHER_FACES & row.keys()):
-        raise LeftError(f"{needs[0]}: another face")
+    if "http" in row:
+        return http_rows.run(row)
     workflow = load_row(row, row.get("workflow"))
     assert workflow is not None
     undo = allow("hook", "shell")  # what a row may do it does here
