@@ -112,8 +112,10 @@ def test_what_is_finished_is_sent_once() -> None:
     assert len(texts) > 3  # it grew
     assert len({one["id"] for one in texts}) == 1
     sent = sum(len(one["html"]) + len(one["opened"]) for one in texts)
-    assert sent <= len(whole(LONG[:5000]))
-    assert sum(len(one["tail"]) for one in texts) < 2_000 * len(texts)
+    all_of_it = len(whole(LONG[:5000]))
+    assert sent <= all_of_it
+    # the tail is what may still change; how much that is depends on how much comes at once
+    assert sum(len(one["tail"]) for one in texts) < all_of_it * len(texts) / 3
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, 1000])
