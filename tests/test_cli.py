@@ -130,7 +130,7 @@ ROWS = {
     "a command like no other": Row(
         ("xyz",),
         2,
-        err="compose: there is no command `xyz`; there is `run`, `validate`, `diagram`, `schema`, `secrets`, `quickstart`\n",
+        err="compose: there is no command `xyz`; there is `run`, `up`, `down`, `validate`, `diagram`, `export`, `schema`, `secrets`, `quickstart`, `help`\n",
     ),
     "an option with a typo": Row(
         ("run", "--imput", "{}"),
@@ -407,6 +407,13 @@ ROWS = {
         text=ASKING,
     ),
     "nobody is asked": Row(("run", "--auto-resume"), 0, out="cats", text=ASKING),
+    "a file before the command": Row(("-f", "compose.yml", "run"), 0, out="one two three", text=WORDS),
+    "a file before the command, in one word": Row(("--file=compose.yml", "run"), 0, out="one two three", text=WORDS),
+    "a file before the command, joined": Row(("-fcompose.yml", "run"), 0, out="one two three", text=WORDS),
+    "a file and a language before the command": Row(
+        ("--language", "en", "-f", "compose.yml", "run"), 0, out="one two three", text=WORDS
+    ),
+    "no such file before the command": Row(("-f", "no.yml", "run"), 2, err="compose: there is no file `no.yml`\n"),
     # -- diagrams
     "a tree": Row(("diagram",), 0, out="Hello\n└── job-1 · echo\n", text=HELLO),
     "a tree of a file": Row(("diagram", "hello.yml"), 0, out="Hello\n└── job-1 · echo\n"),
@@ -613,6 +620,52 @@ def test_a_file_that_is_write_protected(folder: Path, capsys: pytest.CaptureFixt
     (folder / "out.txt").touch(0o400)
     assert main(["run", "-o", "out.txt"]) == 2
     assert capsys.readouterr().err == "compose: -o out.txt: permission denied\n"
+
+
+def test_each_job_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "compose.yml").write_text(WORDS)
+    assert main(["run", "-v"]) == 0
+    out, err = capsys.readouterr()
+    assert out == "one two three"
+    assert re.sub(r"\d+\.\d\d", "N", err) == "job-1: begins at N s\njob-1: done at N s\n"
+
+
+def test_a_file_is_replaced_whole(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has the old file open reads the old text to its end; its permissions stay, a link stays a link."""
+    (folder / "compose.yml").write_text(WORDS)
+    old = folder / "out.txt"
+    old.write_text("of yesterday")
+    old.chmod(0o640)
+    (folder / "link.txt").symlink_to("out.txt")
+    with old.open() as reader:
+        assert main(["run", "-o", "link.txt"]) == 0
+        assert reader.read() == "of yesterday"
+    assert old.read_text() == "one two three"
+    assert (folder / "link.txt").is_symlink()
+    assert old.stat().st_mode & 0o777 == 0o640
+    assert not list(folder.glob(".*"))
+
+
+def test_a_file_that_cannot_be_written_whole_stays(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(self: Path, target: Path) -> Path:
+        raise OSError(28, "No space left on device")
+
+    (folder / "compose.yml").write_text(WORDS)
+    (folder / "out.txt").write_text("of yesterday")
+    monkeypatch.setattr(Path, "replace", full)
+    assert main(["run", "-o", "out.txt"]) == 2
+    assert capsys.readouterr().err == "compose: -o out.txt: no space left on device\n"
+    assert (folder / "out.txt").read_text() == "of yesterday"
+    assert not list(folder.glob(".*"))
+
+
+@pytest.mark.skipif(not Path("/dev/stderr").exists(), reason="no such device")
+def test_a_device_is_written_to(folder: Path) -> None:
+    (folder / "compose.yml").write_text(WORDS)
+    done = run("run", "-o", "/dev/stderr")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"one two three", b"one two three")
 
 
 def test_bytes(echo_server: EchoServer, folder: Path) -> None:

@@ -14,10 +14,9 @@ from composemagic.words import say
 from composemagic.workflow.written import nested, scalar
 
 if TYPE_CHECKING:
-    from composemagic.api import Workflow
     from composemagic.workflow.inputs import Input
 
-__all__ = ["check", "metadata", "read"]
+__all__ = ["check", "metadata", "read", "sample"]
 
 _SAMPLES: dict[str, Any] = {"number": 0, "integer": 0, "boolean": True, "list": ["..."], "object": {"...": "..."}}
 _PAIR = re.compile(r"[^\s={}\[\]\"]+=")
@@ -66,14 +65,14 @@ def metadata(text: str | None) -> Any:
         raise UsageError(_no_json("--metadata", str(text), error)) from None
 
 
-def check(workflow: Workflow, value: dict[str, Any]) -> None:
+def check(asked: Sequence[Input], value: dict[str, Any]) -> None:
     """Raise InputError for what is missing, does not fit or has a typo in its name."""
-    from composemagic.workflow.inputs import lacking
+    from composemagic.workflow.inputs import check_values, lacking
 
     try:
-        workflow.check(value)
+        check_values(asked, value)
     except InputError as error:
-        hint = _hint(workflow.inputs) if lacking(workflow.inputs, value) else ""
+        hint = _hint(asked) if lacking(asked, value) else ""
         raise InputError(error.problems, hint=hint) from None
 
 
@@ -91,6 +90,12 @@ def _hint(inputs: Sequence[Input]) -> str:
 
 def _example(inputs: Sequence[Input]) -> str:
     """How --input is written for these inputs, quoted for the user's shell."""
+    text = json.dumps(sample(inputs), ensure_ascii=False)
+    return f"--input {subprocess.list2cmdline([text])}" if sys.platform == "win32" else f"--input '{text}'"
+
+
+def sample(inputs: Sequence[Input]) -> dict[str, Any]:
+    """Values for the inputs that are required, or for the first one where none is."""
     value: dict[str, Any] = {}
     for one in [one for one in inputs if one.required and one.name] or inputs[:1]:
         place = value
@@ -101,10 +106,9 @@ def _example(inputs: Sequence[Input]) -> str:
             place = place[parent]
         if name not in place:
             place[name] = _sample(one)
-    text = json.dumps(value, ensure_ascii=False)
-    return f"--input {subprocess.list2cmdline([text])}" if sys.platform == "win32" else f"--input '{text}'"
+    return value
 
 
 def _sample(one: Input) -> Any:
-    sample = one.options[0] if one.options else one.bounds[0] if one.bounds else _SAMPLES.get(one.type, "...")
-    return [sample] if one.is_list else sample
+    value = one.options[0] if one.options else one.bounds[0] if one.bounds else _SAMPLES.get(one.type, "...")
+    return [value] if one.is_list else value

@@ -14,6 +14,7 @@ from composemagic.words import LANGUAGES, say
 __all__ = ["Commands", "Parser", "add_file_options", "files", "parsed", "spoken"]
 
 YAML = (".yml", ".yaml")
+_FILE_OPTION = re.compile(r"(?:--file|--language|-f)(?P<value>=.*)?|-f(?P<joined>.+)")
 
 
 class Parser(argparse.ArgumentParser):
@@ -63,6 +64,7 @@ def add_file_options(command: Parser) -> None:
     add("-e", "--env", action="append", default=[], metavar="KEY=VALUE", help=say("a variable for ${env.KEY}"))
     text = say("read variables from FILE instead of .env")
     add("--env-file", action="append", default=[], metavar="FILE", help=text)
+    add("-v", "--verbose", action="store_true", help=say("tell more: of a run, each job as it begins and ends"))
 
 
 def files(given: list[Path]) -> Path | list[Path]:
@@ -96,6 +98,7 @@ def spoken(arguments: list[str]) -> str | None:
 
 def parsed(arguments: list[str], parser: Parser, commands: Mapping[str, Parser]) -> argparse.Namespace:
     """The options of a command line. Raises UsageError for one that is wrong, with what was meant."""
+    arguments = _with_files_last(arguments)
     command = _first_word(arguments)
     if command is not None and command not in commands:
         near = suggest(command, commands)
@@ -107,6 +110,16 @@ def parsed(arguments: list[str], parser: Parser, commands: Mapping[str, Parser])
     if unknown:
         raise UsageError(_unknown(unknown[0], command, commands[command] if command else parser))
     return options
+
+
+def _with_files_last(arguments: list[str]) -> list[str]:
+    """`-f FILE` before the command, where model-compose wants it, behind the command, where it is ours."""
+    moved: list[str] = []
+    left = list(arguments)
+    while left and (found := _FILE_OPTION.fullmatch(left[0])):
+        count = 1 if found["value"] or found["joined"] else 2
+        moved, left = moved + left[:count], left[count:]
+    return [*left[:1], *moved, *left[1:]] if left else []
 
 
 def _first_word(arguments: list[str]) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,6 +14,7 @@ from composemagic.allowance import allow, parsed
 from composemagic.cli import asking, inputs
 from composemagic.cli.options import YAML, Commands, add_file_options, files
 from composemagic.cli.terminal import FAILED, INTERRUPTED, Screen, interrupt_calls, ready_model, tell
+from composemagic.cli.writing import refuse_unwritable, write_whole
 from composemagic.errors import RunError, UsageError
 from composemagic.words import say
 from composemagic.workflow.environment import pair
@@ -77,32 +77,20 @@ def _run(options: argparse.Namespace) -> int:
     value = inputs.read(options.input, workflow.inputs)
     context = {"session_id": options.session_id, "metadata": inputs.metadata(options.metadata)}
     if isinstance(value, dict):
-        inputs.check(workflow, value)
-    _refuse_unwritable(options.output)
+        inputs.check(workflow.inputs, value)
+    refuse_unwritable(options.output)
     if options.local:
         ready_model()
     elif asking.somebody_is_there():
         asking.keys(workflow.unset_variables())
     start = partial(workflow.start, value, local=options.local, auto_resume=options.auto_resume, **context)
-    return show(start, options.output)
+    return show(start, options.output, verbose=options.verbose)
 
 
-def _refuse_unwritable(output: Path | None) -> None:
-    """An output file that cannot be written must be found before a run is paid for, not after."""
-    if output is None:
-        return
-    if output.is_dir():
-        raise UsageError(say("-o names a folder, `{folder}`; name a file in it", folder=output))
-    if not output.parent.is_dir():
-        raise UsageError(say("-o {file}: there is no folder `{folder}`", file=output, folder=output.parent))
-    if not os.access(output if output.exists() else output.parent, os.W_OK):
-        raise UsageError(say("-o {file}: permission denied", file=output))
-
-
-def show(start: Callable[..., Run], output: Path | None = None) -> int:
+def show(start: Callable[..., Run], output: Path | None = None, *, verbose: bool = False) -> int:
     """Start a run and print what it gives as it comes; gives the exit status. Ctrl-C ends the run as its end would.
 
-    What the run asks is asked on a terminal; elsewhere a run that asks fails.
+    What the run asks is asked on a terminal; elsewhere a run that asks fails. `verbose` tells of each job.
     """
     from composemagic.engine.summary import summary
 
@@ -111,7 +99,7 @@ def show(start: Callable[..., Run], output: Path | None = None) -> int:
     run = start(attended=is_there, consents=is_there)
     try:
         with interrupt_calls(run.cancel):
-            _print(run, screen)
+            _print(run, screen, verbose=verbose)
     finally:
         # whatever ended the printing - a reader that is gone, a second Ctrl-C - the text is kept
         run.cancel()
@@ -134,7 +122,7 @@ def _sentence(error: RunError) -> str:
     )
 
 
-def _print(run: Run, screen: Screen) -> None:
+def _print(run: Run, screen: Screen, *, verbose: bool) -> None:
     from composemagic.engine.events import Delta, Interrupted, Notice, RunFinished, Waiting
 
     wrote = False
@@ -154,6 +142,27 @@ def _print(run: Run, screen: Screen) -> None:
                 screen.write_bytes(data)
             case RunFinished(value) if not wrote:
                 screen.write(_value_as_text(value))
+            case _ if verbose and (line := _of_job(event)):
+                screen.tell(line)
+
+
+def _of_job(event: Any) -> str:
+    """What there is to say of a job that begins or ends; nothing of other events."""
+    from composemagic.engine.events import JobFailed, JobFinished, JobRouted, JobSkipped, JobStarted, JobStopped
+
+    at = f"{getattr(event, 'at', 0.0):.2f}"
+    match event:
+        case JobStarted(job):
+            return say("{job}: begins at {seconds} s", job=job, seconds=at)
+        case JobFinished(job):
+            return say("{job}: done at {seconds} s", job=job, seconds=at)
+        case JobRouted(job, to):
+            return say("{job}: goes on to {to}", job=job, to=to)
+        case JobSkipped(job):
+            return say("{job}: skipped", job=job)
+        case JobFailed(job) | JobStopped(job):
+            return say("{job}: stopped at {seconds} s", job=job, seconds=at)
+    return ""
 
 
 def _ask(run: Run, points: Sequence[Point]) -> None:
@@ -186,8 +195,4 @@ def _keep(run: Run, output: Path | None) -> None:
         return
     value = run.output
     data = value if isinstance(value, bytes) else ("".join(deltas) or _value_as_text(value)).encode("utf-8", "replace")
-    try:
-        output.write_bytes(data)
-    except OSError as error:
-        why = (error.strerror or str(error)).lower()
-        raise UsageError(say("-o {file}: {why}", file=output, why=why)) from None
+    write_whole(output, data)

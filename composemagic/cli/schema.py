@@ -31,4 +31,3 @@ and VS Code (its YAML extension), Neovim, Helix and others complete and check as
 def _schema(options: argparse.Namespace) -> int:
     print_json(language())
     return 0
-

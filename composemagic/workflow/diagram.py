@@ -1,4 +1,4 @@
-"""A plan as a picture: Mermaid text where something draws it, a plain-text tree everywhere else."""
+"""A plan as a picture of our own, as Mermaid text for whoever draws that, and as a plain-text tree everywhere else."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from composemagic.language.template import Template
 from composemagic.text import plain
@@ -15,9 +15,13 @@ from composemagic.words import listing, say
 from composemagic.workflow.job import ComponentJob, DelayJob, FanOutJob, IfJob, Job, PipelineJob, RandomRouterJob
 from composemagic.workflow.plan import Plan
 
-__all__ = ["Diagram", "Edge", "Node", "diagram"]
+if TYPE_CHECKING:
+    from composemagic.picture.graph import Arrow, Net
+
+__all__ = ["Diagram", "Edge", "Node", "diagram", "net"]
 
 _LONGEST = 60  # characters of a label
+_MOST = 60  # jobs, those inside others counted, of which a picture can still be read
 
 
 class Edge(NamedTuple):
@@ -53,7 +57,8 @@ class Node:
 class Diagram:
     """How the jobs of a workflow connect. `str` of it is Mermaid text, `tree` plain text with box characters.
 
-    A notebook shows it as a picture where the front end draws Mermaid (JupyterLab from 4.1), else as the tree.
+    A notebook shows it as a picture (`svg`), which needs no front end that draws Mermaid; of very many jobs as Mermaid or
+    as the tree.
     """
 
     title: str
@@ -70,8 +75,20 @@ class Diagram:
         """One line a job, in the order written; below it where it leads and what it repeats."""
         return "\n".join([_shown(self.title), *_branches(_lines_of(self.nodes))])
 
+    @property
+    def svg(self) -> str:
+        """A picture that fits light and dark pages, as SVG text; empty for more jobs than can be read (60)."""
+        from composemagic.picture.graph import graph  # only who looks pays for it
+
+        return graph(net(self.nodes), self.title) if self._count(self.nodes) <= _MOST else ""
+
+    def _count(self, nodes: tuple[Node, ...]) -> int:
+        return sum(1 + self._count(node.body) for node in nodes)
+
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return {"text/vnd.mermaid": str(self), "text/plain": self.tree}
+        svg = self.svg
+        picture = {"text/html": f'<div class="mathjax_ignore tex2jax_ignore">{svg}</div>'} if svg else {}
+        return {**picture, "text/vnd.mermaid": str(self), "text/plain": self.tree}
 
 
 def diagram(plan: Plan) -> Diagram:
@@ -172,6 +189,45 @@ def _shown(text: str) -> str:
     """A document's words on one short line, without what a terminal would obey."""
     line = " ".join(plain(text).split())
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
+
+
+# -- our own picture -----------------------------------------------------------------------------------------------------
+
+
+def net(nodes: tuple[Node, ...], *, with_details: bool = True, in_turn: bool = False) -> Net:
+    """The nodes as a picture has them: with what they do and the jobs inside, or without such details."""
+    from composemagic.picture.graph import Box, Net
+
+    boxes = (
+        Box(_shown(node.id), _shown(node.text), node.chooses, _inside(node)) if with_details
+        else Box(node.id, chooses=node.chooses)
+        for node in nodes
+    )  # fmt: skip
+    return Net(tuple(boxes), tuple(_ways(nodes, in_turn=in_turn)))
+
+
+def _inside(node: Node) -> Net | None:
+    return net(node.body, in_turn=node.in_turn) if node.body else None
+
+
+def _ways(nodes: tuple[Node, ...], *, in_turn: bool) -> Iterator[Arrow]:
+    """One arrow from job to job, whatever the number of reasons."""
+    from composemagic.picture.graph import Arrow
+
+    known = {node.id for node in nodes}
+    pairs = pairwise(node.id for node in nodes) if in_turn else ()
+    found: dict[tuple[str, str], list[str]] = {pair: [] for pair in pairs}
+    routed = {(node.id, edge.target) for node in nodes for edge in node.routes}
+    for node in nodes:
+        for group in node.after:
+            for awaited in group:
+                found.setdefault((awaited, node.id), [])
+        for edge in node.routes:
+            label = say("on error") if edge.on_error else _shown(edge.label)
+            found.setdefault((node.id, edge.target), []).append(label)
+    for (start, end), labels in found.items():
+        if start in known and end in known:
+            yield Arrow(start, end, ", ".join(filter(None, labels)), (start, end) in routed)
 
 
 # -- Mermaid -------------------------------------------------------------------------------------------------------------

@@ -1,11 +1,11 @@
-"""`python -m tests.benchmarks [fetch|load|show ...]`: the named benchmarks in turn, all of them without a name."""
+"""`python -m tests.benchmarks [fetch|load|memory|serve|show ...]`: the named benchmarks in turn, all of them without a name."""
 
 from __future__ import annotations
 
 import sys
 from importlib import import_module
 
-NAMES = ("fetch", "load", "show")
+NAMES = ("fetch", "load", "memory", "serve", "show")
 
 
 def main() -> int:

@@ -30,12 +30,17 @@ SETUP = """
 import os, time, ipywidgets
 from IPython.display import display
 from composemagic import load
+from composemagic.notebook.sweep import Sweep
+from composemagic.sweep import Trials
 os.environ["OPENAI_API_KEY"] = "sk-benchmark"
 """
 # without a network, whose cost at this pace is many times that of showing, and as uneven
 PACED = json.dumps(
     {"workflow": {"job": {"component": {"type": "echo", "action": {"text": "words " * 2000, "delay": 0.0015}}}}}
 )
+PACED_SWEEP = json.dumps(
+    {"workflow": {"job": {"component": {"type": "echo", "action": {"text": "${input.prompt as text}${input.temperature as number | 0} " + "words " * 2000, "delay": 0.004}}}}}
+)  # fmt: skip
 # as many streams at once as an output may well have, each from a job of its own
 JOBS = 64
 MANY = json.dumps(
@@ -49,6 +54,13 @@ MANY = json.dumps(
         }
     }
 )
+# so many at once as a sweep may have side by side
+CELLS = 12
+_SWEPT = "{kind}(load({yaml!r}), {{'temperature': list(range(12))}}, {{'prompt': 'x'}}, at_once={at_once})"
+SWEEP = f"sweep = {_SWEPT}; sweep.show(); sweep.wait()".replace("{kind}", "Sweep")
+SILENT_SWEEP = (
+    f"cpu = time.process_time(); trials = {_SWEPT}; trials.wait(); print(time.process_time() - cpu, 24000)"
+).replace("{kind}", "Trials")
 SILENT = "cpu = time.process_time(); run = load({yaml!r})({given}); print(time.process_time() - cpu, run.timing.deltas)"
 PRINT = """
 out = ipywidgets.Output(); display(out)
@@ -121,10 +133,16 @@ class Rounds:
     shown: list[Cost]
     silent: list[Cost]
     yaml: str = ""  # of a workflow without a network
+    at_once: int = 0  # of a sweep
 
     def once(self, kernel: Kernel, base: str) -> None:
         """One more round."""
         yaml = self.yaml or _yaml(base, self.knobs)
+        if self.at_once:
+            places = {"yaml": yaml, "at_once": self.at_once}
+            self.shown.append(measured(kernel, SWEEP.format(**places)))
+            self.silent.append(measured(kernel, SILENT_SWEEP.format(**places)))
+            return
         option, given = ("-i prompt=x", "prompt='x'") if self.knobs else ("", "")
         self.shown.append(measured(kernel, f"%%compose {option}\n{yaml}\n"))
         self.silent.append(measured(kernel, SILENT.format(yaml=yaml + "\n", given=given)))
@@ -160,16 +178,18 @@ def run(rounds: int) -> bool:
     more = Rounds("4,000 deltas at full speed", "n=4000", 4000, [], [])
     paced = Rounds("2,000 deltas, one about every 2 ms", "", 2000, [], [], PACED)
     many = Rounds(f"{JOBS} jobs at once, 50 deltas each", "", JOBS * 50, [], [], MANY)
+    sweep = Rounds(f"a sweep of {CELLS} with 2,000 deltas each, at full speed, 4 at once", "n=2000", 2000 * CELLS, [], [], at_once=4)  # fmt: skip
+    slow = Rounds(f"a sweep of {CELLS} with 2,000 deltas each, all at once, one about every 5 ms", "", 2000 * CELLS, [], [], PACED_SWEEP, CELLS)  # fmt: skip
     with replay_server() as base, started_kernel() as kernel:
         assert kernel.execute(SETUP).status == "ok"
         Rounds("", "n=50", 50, [], []).once(kernel, base)  # warm
         printing = []
         for _ in range(rounds):
             printing.append(_print_cpu(kernel, PRINT.format(count=2000)))
-            for kind in (fast, more, paced, many):
+            for kind in (fast, more, paced, many, sweep, slow):
                 kind.once(kernel, base)
     print(f"with out: print: {statistics.median(printing) * 1e6:.1f} µs of CPU a delta")
-    for kind in (fast, more, paced, many):
+    for kind in (fast, more, paced, many, sweep, slow):
         _tell(report, kind, statistics.median(printing))
     print("twice the deltas, at full speed")
     for name, words in (("messages", "messages"), ("size", "bytes"), ("cpu", "CPU")):
