@@ -11,7 +11,7 @@ from composemagic.errors import UsageError
 from composemagic.words import say
 from composemagic.workflow.plan import Plan
 
-__all__ = ["Wired", "wired"]
+__all__ = ["speed_of", "Wired", "wired"]
 
 Wired = tuple[Plan, Surroundings]
 
@@ -49,6 +49,19 @@ def _replayed(plan: Plan, surroundings: Surroundings, path: Path, speed: float |
         offline=Embedded.of(found),
     )
     return replace(plan, notes=(*plan.notes, *found.notes)), around
+
+
+def speed_of(text: str) -> float | None:
+    """How fast a replay is, as it is written on a command line: a number, or `max` for None, at once. Raises UsageError."""
+    if text == "max":
+        return None
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not _is_speed(speed):
+        raise UsageError(say("`--speed` is a number above 0, or `max`, not `{text}`", text=text))
+    return speed
 
 
 def _is_speed(speed: object) -> bool:

@@ -249,7 +249,7 @@ HIDDEN = {"__version__", "load_ipython_extension", "unload_ipython_extension"}
 SELDOM = {
     *("run", "start", "check", "unset_variables", "name", "title", "description", "notes"),
     *("wait", "finished", "raise_for_error", "say", "load", "opened", "closed", "elapsed", "encoding", "is_stream", "begin"),
-    *("id", "plan", "is_private", "is_default", "is_one_text", "surroundings", "around"),
+    *("id", "plan", "is_private", "is_default", "is_one_text", "surroundings", "around", "rehearsed", "document", "getdoc"),
 }
 
 

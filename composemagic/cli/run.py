@@ -48,6 +48,14 @@ def add(commands: Commands) -> None:
     option("--session-id", metavar="ID", help=text)
     text = say("go on by itself where a job asks a person")
     option("--auto-resume", action="store_true", help=text)
+    text = say("only show the requests that would be sent, secrets masked")
+    option("--explain", action="store_true", help=text)
+    text = say("show what was sent and received, and when, on stderr at the end")
+    option("--trace", action="store_true", help=text)
+    option("--record", metavar="FILE", help=say("add the answers to FILE, without secrets"))
+    option("--replay", metavar="FILE", help=say("take the answers from FILE instead of the network"))
+    text = say("how fast a replay is: 1 as it was recorded, 2 twice as fast, `max` at once")
+    option("--speed", default="1", metavar="N|max", help=text)
     text = say(
         "allow what no YAML may by itself: shell, hook, http-server, mcp-client; NAME=https://HOST lets a secret go there"
     )
@@ -67,23 +75,37 @@ Exit status: 0 done, 1 failed or incomplete, 2 used wrongly, 130 stopped."""
 
 def _run(options: argparse.Namespace) -> int:
     from composemagic.api import load
+    from composemagic.explaining import explain
+    from composemagic.recordings import speed_of
 
     if not options.file and Path(options.workflow or "").suffix in YAML:
         raise UsageError(say("WORKFLOW is a workflow's id; for a file write `-f {file}`", file=options.workflow))
     env = dict(pair(item, "-e") for item in options.env)
     for words, place in map(parsed, options.allow):
         allow(*words, place=place)
-    workflow = load(files(options.file), options.workflow, env=env, env_files=options.env_file)
+    workflow = load(
+        files(options.file),
+        options.workflow,
+        env=env,
+        env_files=options.env_file,
+        local=options.local,
+        record=options.record,
+        replay=options.replay,
+        replay_speed=speed_of(options.speed),
+    )
     value = inputs.read(options.input, workflow.inputs)
+    if options.explain:
+        print(explain(workflow, value if isinstance(value, dict) else {}))
+        return 0
     context = {"session_id": options.session_id, "metadata": inputs.metadata(options.metadata)}
     if isinstance(value, dict):
         inputs.check(workflow.inputs, value)
     refuse_unwritable(options.output)
-    if options.local:
+    if options.local and not options.replay:
         ready_model()
-    elif asking.somebody_is_there():
+    elif not options.replay and asking.somebody_is_there():
         asking.keys(workflow.unset_variables())
-    start = partial(workflow.start, value, local=options.local, auto_resume=options.auto_resume, **context)
+    start = partial(workflow.start, value, auto_resume=options.auto_resume, trace=options.trace, **context)
     return show(start, options.output, verbose=options.verbose)
 
 
@@ -106,6 +128,8 @@ def show(start: Callable[..., Run], output: Path | None = None, *, verbose: bool
         run.wait(_STOP_SECONDS)
         _keep(run, output)
     screen.end()
+    if run.trace is not None:
+        tell(str(run.trace))
     if screen.for_people or run.is_local or run.status == "stopped":
         tell(summary(run))
     if run.error is not None:
@@ -136,7 +160,8 @@ def _print(run: Run, screen: Screen, *, verbose: bool) -> None:
                 screen.end()
                 _ask(run, points)
             case Delta(path=()):  # an object with streams in it is written when it is whole
-                screen.write(_as_text(run, event))
+                is_prose = isinstance(event.value, str) and run.encoding != "json"
+                (screen.write_prose if is_prose else screen.write)(_as_text(run, event))
                 wrote = True
             case RunFinished(bytes(data)):
                 screen.write_bytes(data)

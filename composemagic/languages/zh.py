@@ -955,6 +955,8 @@ SENTENCES: dict[str, str] = {
     "`%compose` knows {known} and `-f FILE`; a workflow stands below `%%compose`": "`%compose` 认识 {known} 和 `-f FILE`；工作流要写在 `%%compose` 下面",
     # notebook/cell.py
     "`--{first}` and `--{second}` exclude each other": "`--{first}` 和 `--{second}` 不能同时使用",
+    # cli/run.py
+    "show what was sent and received, and when, on stderr at the end": "结束时在 stderr 显示发送和收到的内容及其时间",
     # explaining.py
     "not given, so their names stand in their place: {names}": "没有给出，用名称代替：{names}",
     "would fail: {reason}": "会失败：{reason}",

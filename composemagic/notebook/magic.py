@@ -14,7 +14,7 @@ from composemagic.allowance import allow
 from composemagic.allowance import parsed as allowed
 from composemagic.errors import InputError
 from composemagic.notebook import lines
-from composemagic.notebook.attended import can_click
+from composemagic.notebook.attended import can_click, can_fill_in
 from composemagic.notebook.cell import Cell, Face, face, tells, wanted
 from composemagic.notebook.given import given, nested
 from composemagic.notebook.keys import ask_for_keys
@@ -173,7 +173,7 @@ class ComposeMagics(Magics):
             return None
         if not (options.local or options.replay):
             self._ask_for_keys(workflow)
-        name = wanted(options) or ("form" if can_click(self.shell) and _missing(workflow, values) else None)
+        name = wanted(options) or ("form" if can_fill_in(self.shell) and _missing(workflow, values) else None)
         if name:
             self._show(face(cell, name))
             return None
@@ -229,7 +229,7 @@ class ComposeMagics(Magics):
             files=options.file,
             record=options.record,
             replay=options.replay,
-            replay_speed=options.speed,
+            **({"replay_speed": options.speed} if options.replay else {}),
         )
         workflow.name = options.name or ""
         if options.name:

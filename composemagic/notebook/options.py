@@ -88,21 +88,11 @@ def parsed(parser: Any, line: str) -> argparse.Namespace:
     for name in (options.name, options.output):
         if name and (not name.isidentifier() or iskeyword(name)):
             raise UsageError(say("`{name}` cannot be the name of a variable", name=name))
-    options.speed = _speed(options.speed)
+    if options.replay:
+        from composemagic.recordings import speed_of  # with the engine behind it: `%load_ext` must stay light
+
+        options.speed = speed_of(options.speed)
     return options
-
-
-def _speed(text: str) -> float | None:
-    """How fast a replay is; None is at once."""
-    if text == "max":
-        return None
-    try:
-        speed = float(text)
-    except ValueError:
-        speed = 0.0
-    if not 0 < speed < float("inf"):
-        raise UsageError(say("`--speed` is a number above 0, or `max`, not `{text}`", text=text))
-    return speed
 
 
 def _without_arrows(words: list[str]) -> list[str]:
