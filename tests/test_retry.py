@@ -49,7 +49,7 @@ def test_a_date_to_come() -> None:
 @pytest.mark.parametrize(
     ("status", "header", "worth"),
     [(408, None, True), (409, None, True), (429, None, True), (500, None, True), (529, None, True), (400, None, False),
-     (401, None, False), (404, None, False), (413, None, False), (302, None, False), (500, "false", False),
+     (401, None, False), (404, None, False), (413, None, False), (302, None, False), (499, None, False), (500, "false", False),
      (400, "true", True), (500, "maybe", True), (400, " TRUE ", True)],
 )  # fmt: skip
 def test_what_is_worth_it(status: int, header: str | None, worth: bool) -> None:
@@ -91,6 +91,29 @@ def test_again() -> None:
     assert waits[1][1:] == ("h broke", 2, 2)
 
 
+def test_the_pause_is_slept(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr(retry.asyncio, "sleep", sleep)
+    failures: list[BaseException] = [
+        RequestError("rate_limit", "busy", again=True, after=retry.LONGEST),  # as long as anybody waits
+        RequestError("server", "h broke", again=True),
+    ]
+    count, waits = tried(failures, Retries())
+    assert count == 3 and slept == [wait[0] for wait in waits]
+    assert slept[0] == 120 and 0.75 <= slept[1] <= 1
+
+
+def test_what_an_error_is_where_nothing_is_said() -> None:
+    error = RequestError("server", "h broke")
+    assert (error.again, error.after, error.status, error.is_final) == (False, None, None, False)
+    assert error.reason == error.message == error.sentence == "h broke"
+    assert Retries() == Retries(most=2, delay=0.5, is_own=False)
+
+
 @pytest.mark.parametrize(
     "error", [RequestError("auth", "no key"), RunError("request", "no URL"), ValueError("other")], ids=str
 )
@@ -108,8 +131,10 @@ def test_the_last_failure_is_raised(is_own: bool) -> None:
     assert caught.value.is_final is is_own
 
 
-def test_longer_than_anybody_waits() -> None:
+@pytest.mark.parametrize("is_own", [False, True])
+def test_longer_than_anybody_waits(is_own: bool) -> None:
     error = RequestError("rate_limit", "busy", again=True, after=retry.LONGEST + 1, status=429, message="all of it")
     with pytest.raises(RequestError, match=r"busy; it asks to wait 121 s, composemagic waits 120 s at most") as caught:
-        tried([error], Retries())
-    assert (caught.value.status, caught.value.message) == (429, "all of it")
+        tried([error], Retries(is_own=is_own))
+    assert (caught.value.status, caught.value.message, caught.value.is_final) == (429, "all of it", is_own)
+    assert (caught.value.after, caught.value.again) == (121, False)

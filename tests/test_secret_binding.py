@@ -18,7 +18,8 @@ from composemagic.engine.run import Run
 from composemagic.errors import UsageError
 from composemagic.language.secret import Secret, made
 from composemagic.transport import remembered
-from composemagic.transport.binding import OWN_HOSTS, Use, is_permitted, origin_of, own_hosts, uses
+from composemagic.transport.binding import OWN_HOSTS, Use, is_permitted, origin_of, own_hosts, question, uses
+from composemagic.workflow.environment import Environment
 
 KEY = "sk-canary-0123456789abcdef"
 SEED = (Path(__file__).parent / "data" / "seed.yml").read_text(encoding="utf-8")
@@ -382,6 +383,35 @@ def test_a_file_beside_the_document_does_not_lead_the_users_key_away(
     assert run.wait(10) and run.status == "done", run.error
 
 
+NEARNESS = [  # where the address and the key come from: `-e`, the process, the `.env` beside the document; is it the key's own?
+    ("given", "process", True),
+    ("given", "file", True),
+    ("process", "given", True),
+    ("process", "file", True),
+    ("file", "file", True),
+    ("file", "process", False),
+    ("file", "given", False),
+]
+
+
+@pytest.mark.parametrize(("address", "key", "is_own"), NEARNESS)
+def test_an_address_binds_a_key_that_comes_from_no_nearer(
+    address: str, key: str, is_own: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env: dict[str, str] = {}
+    lines: list[str] = []
+    for name, value, place in (("MY_BASE_URL", "https://llm.example", address), ("MY_API_KEY", KEY, key)):
+        if place == "process":
+            monkeypatch.setenv(name, value)
+        elif place == "given":
+            env[name] = value
+        else:
+            lines.append(f"{name}={value}\n")
+    (tmp_path / ".env").write_text("".join(lines))
+    environment = Environment(env, [tmp_path / ".env"])
+    assert is_permitted(Use("MY_API_KEY", "https://llm.example", "header"), environment) is is_own
+
+
 # -- what a request would carry ----------------------------------------------------------------------------------------------
 
 
@@ -395,6 +425,22 @@ def test_uses() -> None:
         Use("B_KEY", "https://h", "body"),
     )
     assert uses("https://h/", {}, None) == ()
+
+
+def test_all_secrets_in_the_host_of_an_address_are_named() -> None:
+    url = made(lambda one, two: f"https://{one}.{two}/", Secret.of("A_KEY", "x"), Secret.of("B_KEY", "y"))
+    with pytest.raises(composemagic.RunError, match="`A_KEY, B_KEY` is a secret and cannot stand in the host"):
+        uses(url, {}, None)
+
+
+@pytest.mark.parametrize(
+    ("place", "words"), [("header", ""), *((place, f" in its {place}") for place in ("body", "query", "path"))]
+)
+def test_the_question_says_where_a_secret_would_go(place: str, words: str) -> None:
+    asked = (
+        f"May the secret `A_KEY` be sent to https://h{words}? Answer yes or no; a yes is remembered on this computer."
+    )
+    assert question(Use("A_KEY", "https://h", place)) == asked
 
 
 # -- allow -----------------------------------------------------------------------------------------------------------------

@@ -273,6 +273,43 @@ def test_no_form_gets_out_however_it_is_cut(data: st.DataObject) -> None:
         assert run.text == text
 
 
+# -- what the run was given ---------------------------------------------------------------------------------------------------
+
+NAMING = [
+    "headers: {Authorization: 'Bearer ${env.MY_API_KEY}'}",
+    "headers: {Authorization: '${env.OTHER | Bearer ${env.MY_API_KEY | none}}'}",  # only in a default, and with one
+    "headers: {X: '${env.MODEL}'}\n---\nworkflows: [{id: other, job: {input: {a: '${env.MY_API_KEY}'}}}]",  # of the document
+]
+
+
+class _Stubborn:
+    def __repr__(self) -> str:
+        raise ValueError("no")
+
+
+@pytest.mark.parametrize("naming", NAMING, ids=["named", "in a default", "in another workflow"])
+def test_the_input_is_told_without_the_keys_of_the_document(naming: str) -> None:
+    action, _, more = naming.partition("\n---\n")
+    yaml = f"component: {{type: http-client, endpoint: 'http://127.0.0.1:9/', max_retries: 0, {action}}}\n"
+    yaml += more or "workflow: {job: {}}"
+    if more:
+        yaml = yaml.replace("[{", "[{id: first, default: true, job: {}}, {")
+    env = {"MY_API_KEY": KEY, "MODEL": "m", "UNUSED_PASSWORD": "only-a-word"}
+    stubborn = _Stubborn()
+    given = {"prompt": f"is {quote(KEY, safe='')} a key? {KEY}", "of": [KEY, 7, "only-a-word"], "thing": stubborn}
+    run = composemagic.load(yaml, env=env).start(given)
+    assert run.wait(20)
+    (started,) = (event for event in run.events if isinstance(event, composemagic.RunStarted))
+    assert started.input == {"prompt": "is *** a key? ***", "of": ["***", 7, "only-a-word"], "thing": stubborn}
+    assert run.input is given and given["of"] == [KEY, 7, "only-a-word"]  # the run itself has what it was given
+
+
+def test_an_input_without_keys_is_told_as_it_is() -> None:
+    given = {"prompt": "x", "n": 1}
+    run = composemagic.load(document("http://127.0.0.1:9"), env={"MY_API_KEY": KEY}).start(given)
+    assert run.wait(20) and isinstance(run.events[0], composemagic.RunStarted) and run.events[0].input is given
+
+
 # -- what is asked of people --------------------------------------------------------------------------------------------------
 
 

@@ -1,26 +1,33 @@
-"""A canary in the environment; notebooks full of faults are executed; then everything that was written is searched for it."""
+"""A canary in the environment; notebooks full of faults are executed, the same is asked of a server; then all that was written and
+answered is searched for it: notebooks with the state of their widgets, pages, histories, recordings, logs."""
 
 from __future__ import annotations
 
 import base64
+import io
 import json
+import logging
 import os
+import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
+import httpx
 import nbformat
 import pytest
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter, MarkdownExporter
 
+from composemagic.api import load_all
+from composemagic.server.serving import Serving, wanted
+
 ROOT = Path(__file__).parent.parent
 KEY = "sk-canary-Zq7+Xp/9vTb4RcK8sWd&3"
 OTHER = "Canary0PassWordOfTheShop"  # a secret by the variable's name alone
-MODES = ["Context", "Verbose", "Plain", "Minimal"]
 
 
 def forms(key: str) -> set[bytes]:
@@ -123,6 +130,18 @@ OUTPUTS = {
 }
 
 
+# how the notebook's runs are shown, and in which shapes
+DISPLAYS = {"auto": list(OUTPUTS.values()), "widget": list(OUTPUTS.values()), "plain": [OUTPUTS["text"]]}
+EVERY_XMODE = """
+for mode in ("Context", "Verbose", "Plain", "Minimal"):
+    get_ipython().run_line_magic("xmode", mode)
+    try:
+        run.raise_for_error()
+    except Exception:
+        get_ipython().showtraceback()
+"""
+
+
 @contextmanager
 def faults() -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Faults)
@@ -142,16 +161,18 @@ def yaml(base: str, fault: str, output: str, name: str = "CANARY_API_KEY") -> st
     )
 
 
-def cells(base: str, mode: str, log: Path) -> list[str]:
+def cells(base: str, display: str, log: Path) -> list[str]:
     found = [
-        f"import logging; logging.basicConfig(filename={str(log)!r}, level=logging.DEBUG)\n%load_ext composemagic\n%xmode {mode}",
+        f"import logging; logging.basicConfig(filename={str(log)!r}, level=logging.DEBUG)\n%load_ext composemagic\n%xmode Verbose",
+        f"%config ComposeMagics.display = {display!r}\n%config ComposeMagics.history = 'runs.sqlite'",
         "%compose secrets",
     ]
     for fault in FAULTS:
-        for output in OUTPUTS.values():
-            found.append(f"%%compose flow -o run\n{yaml(base, fault, output)}")
+        for output in DISPLAYS[display]:
+            found += [f"%%compose flow -o run --record tape.jsonl\n{yaml(base, fault, output)}", EVERY_XMODE]
         found.append("print(run.events, run.jobs, run.points); run")
         found.append("flow()")
+        found.append("trace = flow.trace(); print(repr(trace)); trace")
         found.append("print(repr(run.output), run.text)\nrun.raise_for_error()")
     found += [
         f"%%compose\n{yaml('https://llm.example', 'x', '')}",
@@ -169,14 +190,28 @@ def cells(base: str, mode: str, log: Path) -> list[str]:
         "%%compose\ncomponent: {type: shell, command: [sh, -c, 'env >&2; exit 3']}",
         "import asyncio, traceback\ntry:\n    flow()\nexcept Exception as error:\n    traceback.print_exc(); print(vars(error))",
         "%compose secrets forget CANARY_API_KEY",
+        f"%%compose --explain\n{yaml(base, 'stream', OUTPUTS['text'])}",
+        f"%%compose --trace --replay tape.jsonl\n{yaml(base, 'stream', OUTPUTS['text'])}",
+        "%compose runs",
+        "composemagic.runs[0]",
+        "import time\nfor past in composemagic.runs: print(past, list(past.events) if hasattr(past, 'events') else vars(past))",
     ]
     return found
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_nothing_that_is_written_holds_a_key(mode: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def hits_in(folder: Path) -> list[tuple[str, bytes]]:
+    """The forms of a key that stand in files. What sqlite cuts at the ends of its pages is searched whole."""
+    for file in folder.rglob("*.sqlite"):
+        with closing(sqlite3.connect(file)) as base:
+            file.with_suffix(".sql").write_text("\n".join(base.iterdump()), encoding="utf-8")
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    return [(file.name, form) for file in files for form in SOUGHT if form in file.read_bytes()]
+
+
+@pytest.mark.parametrize("display", DISPLAYS)
+def test_nothing_that_is_written_holds_a_key(display: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with faults() as base:
-        sources = cells(base, mode, tmp_path / "log.txt")
+        sources = cells(base, display, tmp_path / "log.txt")
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
         environment = {
             **os.environ,
@@ -203,11 +238,86 @@ def test_nothing_that_is_written_holds_a_key(mode: str, tmp_path: Path, capsys: 
     shown = json.dumps(notebook["cells"])
     assert shown.count("***") > len(FAULTS) * 3, "the faults have not repeated the key"
     assert "Bearer ***" in shown and "rejected the key from" in shown and "has a line break in it" in shown
+    if display == "widget":  # what a front end saves of them
+        states = notebook["metadata"]["widgets"]["application/vnd.jupyter.widget-state+json"]["state"]
+        assert any("***" in json.dumps(state) for state in states.values())
+    hits = hits_in(tmp_path)
     files = [file for file in tmp_path.rglob("*") if file.is_file()]
-    hits = [(file.name, form) for file in files for form in SOUGHT if form in file.read_bytes()]
+    texts = {file.name: file.read_text(encoding="utf-8", errors="replace") for file in files}
     with capsys.disabled():
+        size = sum(file.stat().st_size for file in files)
         print(
-            f"\n  canary scan, %xmode {mode}: {len(sources)} cells, {len(files)} files, {sum(f.stat().st_size for f in files)} bytes, {len(hits)} hits"
+            f"\n  canary scan, shown as {display}: {len(sources)} cells, {len(files)} files, {size} bytes, {len(hits)} hits"
         )
     assert not hits
-    assert {"done.ipynb", "done.html", "history.sqlite", "log.txt"} <= {file.name for file in files}
+    assert {"done.ipynb", "done.html", "done.md", "history.sqlite", "log.txt"} <= texts.keys()
+    assert texts["tape.jsonl"].count("***") > len(FAULTS) and texts["runs.sql"].count("***") > len(FAULTS)
+
+
+# -- a server ------------------------------------------------------------------------------------------------------------------
+
+
+def workflows(base: str) -> str:
+    """Every fault in every shape as a workflow of its own."""
+    jobs, components = [], []
+    for fault in FAULTS:
+        for number, output in enumerate(OUTPUTS.values()):
+            name = f"{fault}-{number}"
+            jobs.append(f"  - {{id: {name}, job: {{component: {name}}}}}\n")
+            _, _, action = yaml(base, fault, output).partition("component:\n")
+            components.append(f"  - id: {name}\n" + "".join(f"  {line}\n" for line in action.splitlines()))
+    return f"workflows:\n{''.join(jobs)}components:\n{''.join(components)}"
+
+
+@contextmanager
+def serving(document: str) -> Iterator[tuple[httpx.Client, httpx.Client]]:
+    """The API and the page of a server, as `composemagic up` has them."""
+    found = load_all(document, env={"CANARY_API_KEY": KEY})
+    with (
+        Serving(found, wanted(found[0], port=0)) as server,
+        httpx.Client(base_url=server.url, timeout=30) as api,
+        httpx.Client(base_url=str(server.page_url), timeout=30) as page,
+    ):
+        yield api, page
+
+
+def asked_of(api: httpx.Client, page: httpx.Client, name: str) -> Iterator[httpx.Response]:
+    """All that the server can be asked about a run, in each of the ways to start one; of the other shapes in one way."""
+    ways: list[dict[str, bool]] = [{}, {"output_only": True}, {"wait_for_completion": False}]
+    for how in ways if name.endswith("-1") else ways[:1]:
+        accept = "text/event-stream" if "output_only" in how else "application/json"
+        begun = api.post("/workflows/runs", json={"workflow_id": name, **how}, headers={"accept": accept})
+        yield begun
+        if task := begun.headers.get("x-task-id"):
+            yield from (api.get(f"/tasks/{task}{path}") for path in ("/stream", "/events", "", "?output_only=true"))
+            yield page.get(f"/api/tasks/{task}/page")
+    for stream in (False, True):
+        body = {"model": name, "messages": [{"role": "user", "content": "hi"}], "stream": stream}
+        yield api.post("/v1/chat/completions", json=body)
+    yield api.get(f"/workflows/{name}/schema")
+
+
+def test_no_answer_of_a_server_holds_a_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    heard = io.StringIO()
+    ear, root = logging.StreamHandler(heard), logging.getLogger()
+    before = root.level
+    root.addHandler(ear)
+    root.setLevel(logging.DEBUG)
+    try:
+        with faults() as base, serving(workflows(base)) as (api, page):
+            listed = api.get("/workflows").json()
+            names = [one["workflow_id"] for one in listed]
+            assert len(names) == len(FAULTS) * len(OUTPUTS)
+            answers = [api.get("/openapi.json"), api.get("/v1/models"), page.get("/"), page.get("/api/page")]
+            answers += [answer for name in names for answer in asked_of(api, page, name)]
+    finally:
+        root.removeHandler(ear)
+        root.setLevel(before)
+    told = [f"{answer.status_code} {answer.headers!r}\n".encode() + answer.content for answer in answers]
+    (tmp_path / "told").write_bytes(b"\n".join(told))
+    (tmp_path / "log").write_text(heard.getvalue(), encoding="utf-8")
+    hits = hits_in(tmp_path)
+    with capsys.disabled():
+        print(f"\n  canary scan, server: {len(told)} answers, {sum(map(len, told))} bytes, {len(hits)} hits")
+    assert not hits
+    assert sum(b"***" in one for one in told) > len(FAULTS) * 4, "the faults have not repeated the key"

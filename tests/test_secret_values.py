@@ -99,6 +99,8 @@ STRANGE = [
     ("sk-ключ", "a character that is not ASCII"),
     ("sk-abc\x00", "a character that is not ASCII"),
     ("Bearer sk-a b", "a space"),
+    ("Bearer \t", "nothing"),  # only the scheme
+    ("Bearer Token sk-abc", "a space"),
 ]
 
 
@@ -107,7 +109,10 @@ def test_a_key_that_no_provider_gives(value: str, what: str) -> None:
     sentence = f"`A_KEY` (given with -e) has {what} in it; a key is printable ASCII without spaces"
     with pytest.raises(RunError) as caught:
         opened(secret("A_KEY", value, "given with -e"))
-    assert caught.value.sentence == sentence
+    assert (caught.value.sentence, caught.value.kind) == (sentence, "secret")
+    with pytest.raises(RunError) as caught:
+        opened(secret("A_KEY", value))
+    assert caught.value.sentence == sentence.replace(" (given with -e)", "")
     yaml = "component: {type: http-client, endpoint: 'http://127.0.0.1:1/', headers: {X: '${env.A_KEY}'}}"
     run = composemagic.load(yaml, env={"A_KEY": value}).start({})
     assert run.wait(10) and run.error is not None and run.error.sentence == sentence

@@ -184,6 +184,12 @@ def test_what_is_not_plain_takes_the_slow_way(lines: bytes) -> None:
     assert SSEParser()._plain(lines) is None
 
 
+def test_a_mark_behind_a_blank_line_is_not_at_the_start() -> None:
+    for data in (b"\n\xef\xbb\xbfdata: a\n\n", b"\r\n\xef\xbb\xbfdata: a\n\n"):
+        for chunking in ("whole", "every-byte"):
+            assert parse(cut(data, chunking)) == reference(data) == ([], "", None)
+
+
 def test_an_id_given_earlier_reaches_the_fast_way() -> None:
     parser = SSEParser()
     assert parser.feed(b"id: 1\n\n") == []
@@ -204,6 +210,11 @@ def test_retry_is_of_its_own_block_and_stays_as_state() -> None:
     assert parser.retry == 9
 
 
+def test_the_longest_and_the_shortest_retry() -> None:
+    assert parse([b"retry: " + b"9" * 15 + b"\n"])[2] == 10**15 - 1
+    assert parse([b"retry: 0\n"])[2] == parse([b"retry: 000\n"])[2] == 0
+
+
 @pytest.mark.parametrize("digits", ["9" * 16, "9" * 5000])
 def test_a_retry_that_is_no_time_is_ignored(digits: str) -> None:
     messages, _, retry = parse([f"retry: {digits}\ndata: x\n\n".encode()])
@@ -216,6 +227,7 @@ def test_zeros_before_a_retry_do_not_count_as_digits() -> None:
 
 def test_the_error_field_is_kept_beside_the_standard() -> None:
     parser = SSEParser()
+    assert parser.error_field is None
     assert parser.feed(b'data: a\n\nerror: {"message":"boom"}\n\n') == [Message("message", "a", "", None)]
     assert parser.error_field == '{"message":"boom"}'
 
@@ -267,9 +279,9 @@ def test_what_came_before_the_large_event_is_kept() -> None:
 def test_the_limit_error_is_a_run_error_in_words() -> None:
     with pytest.raises(RunError) as caught:
         SSEParser().feed(b"data: " + b"q" * 2**24)
-    assert caught.value.kind == "too_large"
-    assert "16 MiB" in str(caught.value)
-    assert "100 bytes" in str(EventTooLarge(100))
+    assert (caught.value.kind, caught.value.limit) == ("too_large", 2**24)
+    for limit, words in ((2**24, "16 MiB"), (3 * 2**19, "1.5 MiB"), (2**20, "1 MiB"), (2**20 - 1, "1048575 bytes")):
+        assert f"longer than {words};" in str(EventTooLarge(limit))
 
 
 def test_memory_stays_at_the_limit() -> None:
@@ -279,6 +291,24 @@ def test_memory_stays_at_the_limit() -> None:
         with pytest.raises(EventTooLarge):
             for _ in range(1024):
                 parser.feed(read)
+        assert tracemalloc.get_traced_memory()[1] < 4 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("data", [b"data: " + b"q" * 2**16 + b"\n", b"q" * 2**16], ids=["lines", "one line"])
+@pytest.mark.parametrize("kind", [SSEParser, LineReader])
+def test_what_was_too_large_is_let_go_at_once(kind: type[SSEParser] | type[LineReader], data: bytes) -> None:
+    """The error that is kept holds the parser by its frames."""
+    if kind is LineReader:
+        data = data.replace(b"\n", b"")
+    parser = kind(2**20)
+    tracemalloc.start()
+    try:
+        with pytest.raises(EventTooLarge) as caught:
+            for _ in range(64):
+                parser.feed(data)
+        assert tracemalloc.get_traced_memory()[0] < 2**18, caught
         assert tracemalloc.get_traced_memory()[1] < 4 * 2**20
     finally:
         tracemalloc.stop()
@@ -357,6 +387,24 @@ def test_a_line_beyond_the_limit(data: bytes, lines: list[str] | None, chunking:
         assert lines is None
 
 
+@pytest.mark.parametrize(
+    ("before", "line"),
+    [(b"", b"123456"), (b"", b"\xef\xbb\xbf123456"), (b"1\n", b"123456"), (b"1\n", b"\xef\xbb\xbf12345"), (b"1\n", b"X12345"),
+     (b"", b"12345\r\r")],
+)  # fmt: skip
+def test_a_line_that_can_only_become_too_long_is_not_waited_for(before: bytes, line: bytes) -> None:
+    reader = LineReader(5)
+    assert reader.feed(before) == [before.decode()[:1]] * bool(before)
+    with pytest.raises(EventTooLarge):
+        reader.feed(line)
+
+
+@pytest.mark.parametrize("line", [b"12345", b"\xef\xbb\xbf12345", b"\xef\xbb\xbf12345\r"])
+def test_a_line_that_may_end_within_the_limit_is(line: bytes) -> None:
+    reader = LineReader(5)
+    assert reader.feed(line) == [] and reader.feed(b"\n") == ["12345"]
+
+
 @settings(max_examples=5000 if SOAK else 200, deadline=None)
 @given(
     st.lists(st.recursive(st.none() | st.text(max_size=9), lambda inner: st.lists(inner, max_size=3)), max_size=6),
@@ -369,6 +417,56 @@ def test_json_lines_survive_every_chunking(values: list[object], rng: random.Ran
         == read_lines([data])
         == [line for line in data.decode().split("\n") if line]
     )
+
+
+LINE_PIECES = [
+    b'{"a":1}', b"[1,\r2]", b'"\xc3\xa9\xf0\x9f\x9a\x80"', b"\xe2\x80\xa8", b"\xc2\x85", b"\x1c", b"\xa0", b"7", b"XX", b"x" * 9, b"\0",
+    b"\n", b"\n", b"\n\n", b"\r\n", b"\r\n", b"\r", b"\r\r\n", b"\n\r", b" ", b"\t", b"\x0b", b"\x0c", b" \r\n",
+    b"\xef\xbb\xbf", b"\xef", b"\xbb", b"\xbf", b"\xf0\x9f", b"\x9a\x80", b"\xff",
+]  # fmt: skip
+
+
+def reference_lines(data: bytes, limit: int) -> tuple[list[str], bool]:
+    """The lines of a whole input, and whether one was beyond the limit: those before it then."""
+    lines: list[str] = []
+    for piece in data.removeprefix(b"\xef\xbb\xbf").split(b"\n"):
+        line = piece[:-1] if piece.endswith(b"\r") else piece
+        if len(line) > limit:
+            return lines, True
+        if re.search(rb"[^ \t\r\x0b\x0c]", line):
+            lines.append(line.decode("utf-8", "replace"))
+    return lines, False
+
+
+def read_lines_cut(reads: list[bytes], limit: int) -> tuple[list[str], bool]:
+    reader, lines = LineReader(limit), list[str]()
+    try:
+        for data in reads:
+            lines += reader.feed(data)
+        lines += reader.close()
+    except EventTooLarge as error:
+        return lines + error.lines, True
+    return lines, False
+
+
+@pytest.mark.timeout(3000)
+def test_random_lines_read_as_the_reference_reads_them() -> None:
+    reached = whole = 0
+    for seed in range(1_000_000 if SOAK else 20_000):
+        rng = random.Random(seed)
+        data = b"".join(rng.choices(LINE_PIECES, k=rng.randrange(1, 25)))
+        reads, limit = random_reads(rng, data), rng.choice((2**24, rng.randrange(3, 40)))
+        got = read_lines_cut(reads, limit)
+        assert got == reference_lines(data, limit), (seed, limit, reads)
+        reached += got[1]
+        whole += not got[1] and len(got[0]) > 2
+    assert reached > 2000 and whole > 2000  # both cases are really met
+
+
+def test_lines_come_as_soon_as_they_end_and_one_is_kept_no_longer() -> None:
+    reader = LineReader()
+    assert [reader.feed(bytes([byte])) for byte in b"1\r\n\n2"] == [[], [], ["1"], [], []]
+    assert (reader.feed(b"3\n4"), reader.close(), reader.close(), reader.feed(b"5\n")) == (["23"], ["4"], [], ["5"])
 
 
 # ── the runner ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -773,6 +773,9 @@ SENTENCES: dict[str, str] = {
     "`{name}` is varied over a list of values; this one is empty": "`{name}` 的取值是一个列表；这里的列表是空的",
     "pandas is not installed; `to_rows()` gives the same as a list of dicts": "没有安装 pandas；`to_rows()` 以字典列表给出同样的内容",
     # notebook/chat.py, chatbox.py, bubbles.py, settings.py
+    "Enter sends, an empty line ends, Ctrl-C stops an answer.": "按 Enter 发送，空行结束，Ctrl-C 停止回答。",
+    "Enter takes what stands in brackets; Ctrl-D ends.": "按 Enter 采用方括号里的值；Ctrl-D 结束。",
+    "{name} (not shown): ": "{name}（不显示）：",
     "Nothing has been said yet.": "还没有对话。",
     "Say something with `.say(...)`.": "用 `.say(...)` 说话。",
     "Your question; Enter sends it": "输入问题，按回车发送",
@@ -1026,7 +1029,11 @@ SENTENCES: dict[str, str] = {
     "The output is null.": "输出是 null。",
     "The output is empty.": "输出是空的。",
     "{count} notes": "{count}条提示",
+    # notebook/lights.py, notebook/look.py
+    "How far the jobs are": "各个作业的进度",
+    "show all {count} characters": "显示全部{count}个字符",
     # notebook/streams.py
+    "… all of it is shown at the end": "…… 结束时会显示全文",
     "{count} bytes so far": "目前{count}字节",
     "… {count} before": "… 前面还有{count}个",
     # notebook/tree.py
@@ -1079,6 +1086,7 @@ SENTENCES: dict[str, str] = {
     "… {count} more messages": "…… 还有 {count} 条消息",
     "… {count} more requests": "…… 还有 {count} 个请求",
     "{start} s to {end} s": "{start} 秒至 {end} 秒",
+    "1 request": "1 个请求",
     "{count} requests": "{count} 个请求",
     "second": "秒",
     "message as received": "收到的消息",

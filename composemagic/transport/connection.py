@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import re
 import socket
 import ssl
 from collections import deque
@@ -21,13 +22,14 @@ import httpcore
 
 from composemagic.transport import address, reach
 
-__all__ = ["Backend", "NoTLSError", "UnknownHostError", "UnreachableError", "opened"]
+__all__ = ["Backend", "NoTLSError", "Stream", "UnknownHostError", "UnreachableError", "opened"]
 
 _READ_AHEAD = 2**18
 _WRITTEN_AT_ONCE = 2**18
 _HELD_BACK = 2**14
 _MOST_LEFT = 4  # reads of 64 KiB
 _NEXT_ADDRESS_SECONDS = 0.25  # RFC 8305, 8
+_END_OF_HEAD = re.compile(rb"\n\r?\n")  # as h11 has it, which takes bare line feeds
 
 
 # the connections that were opened for the request which is being sent in this context
@@ -91,12 +93,12 @@ async def _addresses(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(place[4][0]) for place in found))
 
 
-async def _connected(addresses: list[str], port: int) -> _Stream:
+async def _connected(addresses: list[str], port: int) -> Stream:
     """A connection to one of the addresses; the next one is tried where one fails or is slow (RFC 8305)."""
     if len(addresses) == 1:
         return await _connected_to(addresses[0], port)
     left = deque(addresses)
-    tasks: set[asyncio.Task[_Stream]] = set()
+    tasks: set[asyncio.Task[Stream]] = set()
     failure: BaseException = OSError("no address")
     try:
         while left or tasks:
@@ -116,41 +118,77 @@ async def _connected(addresses: list[str], port: int) -> _Stream:
             task.add_done_callback(_hang_up)
 
 
-def _hang_up(task: asyncio.Task[_Stream]) -> None:
+def _hang_up(task: asyncio.Task[Stream]) -> None:
     """A connection that came too late."""
     if not task.cancelled() and task.exception() is None:
         task.result().abort()
 
 
-async def _connected_to(place: str, port: int) -> _Stream:
+async def _connected_to(place: str, port: int) -> Stream:
     loop = asyncio.get_running_loop()
     transport, wire = await loop.create_connection(_Wire, place, port)
-    return _Stream(transport, wire)
+    return Stream(transport, wire)
 
 
-class _Stream(httpcore.AsyncNetworkStream):
+class Stream(httpcore.AsyncNetworkStream):
     """One connection, as httpcore wants it."""
 
     def __init__(self, transport: asyncio.Transport, wire: _Wire) -> None:
         self._transport = transport
         self._wire = wire
         self._held = b""
+        self._before = b""  # the last bytes of a head, whose end may be cut in two
+        self._is_in_head = True
+        self._last = b""
+        self.is_at_body = False
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """What has come, at most so many bytes; empty at the end. Raises httpcore.ReadError, ReadTimeout."""
+        """What has come, at most so many bytes; empty at the end. Raises httpcore.ReadError, ReadTimeout.
+
+        The head of an answer comes by itself, after which `is_at_body`: whoever reads on has the body from its start.
+        """
+        self.is_at_body = False
+        if self._last:
+            data, self._last = self._last, b""
+            return data
         wire = self._wire
-        self._send_held()
+        if self._held:
+            self._send_held()
         if not wire.parts and not wire.ended:
-            try:
-                async with asyncio.timeout(timeout):
-                    await wire.until_something_came()
-            except TimeoutError:
-                raise httpcore.ReadTimeout from None
+            await self._until_something_came(timeout)
         if wire.parts:
-            return wire.take(max_bytes)
+            data = wire.take(max_bytes)
+            return self._head_of(data) if self._is_in_head else data
         if wire.failure is not None:
             raise httpcore.ReadError(str(wire.failure))
         return b""
+
+    async def _until_something_came(self, timeout: float | None) -> None:
+        if timeout is None:
+            await self._wire.until_something_came()
+            return
+        try:
+            async with asyncio.timeout(timeout):
+                await self._wire.until_something_came()
+        except TimeoutError:
+            raise httpcore.ReadTimeout from None
+
+    def _head_of(self, data: bytes) -> bytes:
+        """As much as belongs to the head."""
+        known = self._before + data
+        end = _END_OF_HEAD.search(known)
+        if end is None:
+            self._before = known[-2:]
+            return data
+        size = end.end() - len(self._before)
+        self._wire.put_back(data[size:])
+        self._is_in_head, self.is_at_body = False, True
+        return data[:size]
+
+    def leave(self, last: bytes, rest: bytes) -> None:
+        """Give `last` to who reads next, and nothing more; with a `rest` the connection is not used again."""
+        self._last = last
+        self._wire.put_back(rest)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Send bytes, as fast as the other side takes them. Raises httpcore.WriteError, WriteTimeout.
@@ -159,6 +197,7 @@ class _Stream(httpcore.AsyncNetworkStream):
         """
         if not buffer:
             return
+        self._before, self._is_in_head = b"", True  # of the answer to this
         if not self._held and len(buffer) < _HELD_BACK and not self._is_gone:
             self._held = bytes(buffer)
             asyncio.get_running_loop().call_soon(self._send_held)
@@ -287,6 +326,12 @@ class _Wire(asyncio.Protocol):
             self.transport.resume_reading()
             self._is_paused = False
         return data
+
+    def put_back(self, data: bytes) -> None:
+        """What was taken and is not wanted yet."""
+        if data:
+            self.parts.insert(0, data)
+            self._size += len(data)
 
     async def until_something_came(self) -> None:
         self._reader = asyncio.get_running_loop().create_future()

@@ -19,6 +19,7 @@ import httpx
 
 from composemagic.errors import RunError
 from composemagic.transport import address, reach
+from composemagic.transport.chunked import Chunked
 from composemagic.transport.failures import NETWORK_ERRORS, failure, redirect, status_error
 from composemagic.transport.inflow import Inflow, inflated
 from composemagic.transport.network import Network
@@ -259,7 +260,9 @@ class Response:
         """The body, decompressed: each time all that has arrived since. Raises RunError."""
         if self._inflow is None:
             patience = self._timeouts.read if self._timeouts.first is None else self._timeouts.first
-            self._inflow = Inflow(self._pieces(), self._deadline, patience, self._timeouts.read)
+            pieces = self._pieces()
+            is_whole = isinstance(pieces, Chunked)
+            self._inflow = Inflow(pieces, self._deadline, patience, self._timeouts.read, is_whole=is_whole)
         inflow = self._inflow
         try:
             while data := await inflow.take():

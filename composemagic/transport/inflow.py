@@ -8,6 +8,7 @@ it: they are what the user waits for.
 from __future__ import annotations
 
 import asyncio
+import math
 import zlib
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -37,16 +38,18 @@ class StalledError(TimeoutError):
 class Inflow:
     """Gives a body's bytes: the first pieces one by one, then at each call all that has arrived since.
 
-    `deadline` is on the loop's clock; `first` and `read` are seconds until the first piece and between two.
+    A source that itself gives all that has arrived (`is_whole`) needs no task. `deadline` is on the loop's clock; `first` and `read` are seconds until the first piece and between two.
     """
 
-    def __init__(self, source: AsyncIterator[bytes], deadline: float, first: float, read: float) -> None:
+    def __init__(
+        self, source: AsyncIterator[bytes], deadline: float, first: float, read: float, *, is_whole: bool = False
+    ) -> None:
         self._source = source
         self._deadline = deadline
         self._patience = first
         self._is_first = True
         self._read_limit = read
-        self._ones = _ONE_BY_ONE
+        self._ones = math.inf if is_whole else _ONE_BY_ONE
         self._pieces: list[bytes] = []
         self._size = 0
         self._is_full = False
@@ -66,12 +69,12 @@ class Inflow:
         Raises what reading raised, StalledError, and TimeoutError at the deadline.
         """
         while self._ones:
-            self._ones -= 1
             data = await self._one()
             if data is None:
                 self._ones, self._ended = 0, True
             elif data:
-                self._heard()
+                self._ones -= 1
+                self._patience, self._is_first = self._read_limit, False
                 return data
         if self._task is None and not self._ended:
             self._start()
@@ -87,9 +90,6 @@ class Inflow:
         self._size = 0
         self._room.set()
         return data
-
-    def _heard(self) -> None:
-        self._patience, self._is_first = self._read_limit, False
 
     async def _one(self) -> bytes | None:
         until = min(self._deadline, self._loop.time() + self._patience)
@@ -129,7 +129,6 @@ class Inflow:
             async for data in self._source:
                 self._last = now()
                 if data:
-                    self._heard()
                     self._pieces.append(data)
                     self._size += len(data)
                     self._arrived.set()
@@ -163,7 +162,7 @@ class Inflow:
         elif now >= self._deadline:
             self._give_up(TimeoutError())
         else:
-            self._give_up(StalledError(is_first=self._is_first))
+            self._give_up(StalledError(is_first=False))
 
     def _give_up(self, failure: Exception) -> None:
         self._failure = failure

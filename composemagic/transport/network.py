@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine
 from typing import Any, cast
 from urllib.request import getproxies, proxy_bypass
 
@@ -13,7 +13,8 @@ import httpcore
 import httpx
 
 from composemagic.transport import address
-from composemagic.transport.connection import Backend, opened
+from composemagic.transport.chunked import Chunked
+from composemagic.transport.connection import Backend, Stream, opened
 
 __all__ = ["Network"]
 
@@ -173,9 +174,8 @@ class _Direct(httpx.AsyncBaseTransport):
             raise
         finally:
             opened.reset(token)
-        return httpx.Response(
-            answer.status, headers=answer.headers, stream=_Body(answer.stream), extensions=answer.extensions
-        )
+        body = _Body(answer.stream, _chunks(request.method, answer))
+        return httpx.Response(answer.status, headers=answer.headers, stream=body, extensions=answer.extensions)
 
     async def _give_up(self, streams: list[httpcore.AsyncNetworkStream]) -> None:
         """Close what was opened for a request that failed.
@@ -195,13 +195,25 @@ class _Direct(httpx.AsyncBaseTransport):
 
 
 class _Body(httpx.AsyncByteStream):
-    """A body as httpcore gives it, under httpx's name."""
+    """A body under httpx's name: as httpcore gives it, or in another way that does the same sooner."""
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: Any, pieces: AsyncIterator[bytes] | None) -> None:
         self._stream = stream
+        self._pieces = pieces
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        return aiter(self._stream)
+        return aiter(self._stream) if self._pieces is None else self._pieces
 
     async def aclose(self) -> None:
         await self._stream.aclose()
+
+
+def _chunks(method: str, answer: httpcore.Response) -> Chunked | None:
+    """The body of an answer over HTTP/1.1 that comes in chunks, from the connection itself; None for any other."""
+    connection = answer.extensions.get("network_stream")
+    if not isinstance(connection, Stream) or not connection.is_at_body or method in ("HEAD", "CONNECT"):
+        return None
+    coding = [value.lower() for name, value in answer.headers if name.lower() == b"transfer-encoding"]
+    if coding != [b"chunked"] or answer.status in (204, 304) or answer.extensions.get("http_version") != b"HTTP/1.1":
+        return None
+    return Chunked(connection, cast("AsyncIterable[bytes]", answer.stream))

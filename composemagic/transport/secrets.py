@@ -6,6 +6,7 @@ import base64
 import contextlib
 import html
 import json
+import operator
 import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +21,10 @@ from composemagic.words import say
 __all__ = ["Pieces", "Redactor", "is_secret", "masked_with", "opened"]
 
 _LEAST = 8  # characters: what is shorter stands in every text by chance
-_BEGUN = 4  # characters of a secret that may be the beginning of one; `sk-` alone says nothing
+# characters that may be the beginning of a secret. One alone would be held back too often: where a key begins with `s`, every
+# twelfth piece of English prose ends in it, and a piece costs twice as much; two end fewer than one in a thousand. So the first
+# character of a key may have gone out before its `***`, which says nothing.
+_BEGUN = 2
 _SCHEME = re.compile(r"(?:Bearer|Basic|Token)\s+", re.IGNORECASE)
 _PRINTABLE = re.compile(r"[!-~]+")
 _QUOTED = re.compile(r"""['"\\]""")
@@ -200,7 +204,7 @@ class Redactor:
             case bytes():
                 return self.finds(value.decode("latin-1"))
         # one look at all of it; a key with a quote or a backslash stands there in too many ways
-        return any(map(_QUOTED.search, self._texts)) or self.finds(repr(value))
+        return any(map(_QUOTED.search, self._texts)) or self._tells(value, repr)
 
     def scrub(self, error: BaseException) -> None:
         """Take the secrets out of an exception and of those that led to it, in place: out of texts and frames' variables.
@@ -225,9 +229,9 @@ class Redactor:
             if led is not None and self._tells(led):
                 setattr(error, link, None)
 
-    def _tells(self, error: BaseException) -> bool:
+    def _tells(self, thing: Any, shown: Callable[[Any], str] = str) -> bool:
         try:
-            return self.finds(str(error))
+            return self.finds(shown(thing))
         except Exception:  # what cannot be looked at is not kept
             return True
 
@@ -254,8 +258,9 @@ class Redactor:
                 return {self._inside(key): self._inside(inner) for key, inner in value.items()}
             case list():
                 return [self._inside(inner) for inner in value]
-            case tuple() if type(value) is tuple:
-                return tuple(self._inside(inner) for inner in value)
+            case tuple() | set() | frozenset():
+                inside = [self._inside(inner) for inner in value]
+                return value if all(map(operator.is_, inside, value)) else _like(value, inside)
         return value
 
     def _in_bytes(self, data: bytes) -> bytes:
@@ -269,6 +274,15 @@ class Redactor:
         return kept
 
 
+def _like(value: Any, inside: list[Any]) -> Any:
+    """A tuple, named or not, or a set of the same type with other values; a plain tuple where the type has its own ways."""
+    try:
+        made = getattr(value, "_make", type(value))(inside)
+    except Exception:
+        return tuple(inside)
+    return made if len(made) == len(inside) or isinstance(value, set | frozenset) else tuple(inside)
+
+
 @lru_cache(maxsize=8)  # every run of a workflow has the same keys
 def _sought(texts: tuple[str, ...]) -> tuple[tuple[str, ...], re.Pattern[str], dict[str, tuple[str, ...]]]:
     """What is looked for, the longest first; the same as one pattern; and how each begins."""
@@ -278,7 +292,7 @@ def _sought(texts: tuple[str, ...]) -> tuple[tuple[str, ...], re.Pattern[str], d
 
 
 def _by_last(spellings: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    """The beginnings of all spellings, of 4 characters or more, by their last one: few are left to compare."""
+    """The beginnings of all spellings, of 2 characters or more, by their last one: few are left to compare."""
     found: dict[str, set[str]] = {}
     for spelling in spellings:
         for end in range(_BEGUN, len(spelling)):
@@ -289,14 +303,14 @@ def _by_last(spellings: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
 class Pieces:
     """Takes secrets out of a text that comes in pieces, wherever these are cut.
 
-    What may be the beginning of a secret - 4 characters or more of one - is held back until it is known; `end` lets it go.
+    What may be the beginning of a secret - 2 characters or more of one - is held back until it is known; `end` lets it go.
     """
 
     __slots__ = ("_before", "_held", "_redact")
 
     def __init__(self, redact: Redactor) -> None:
         self._redact = redact
-        self._before = ""  # what has been given and may still begin a secret: too few characters to be held back
+        self._before = ""  # what has been given and may still begin a secret: one character is not held back
         self._held = ""
 
     def is_clear(self, text: str) -> bool:
@@ -320,7 +334,7 @@ class Pieces:
         length = self._redact.begun(seen)
         if not self._redact.is_most(seen[len(seen) - length :]):
             return self._give(seen, len(seen))
-        given = self._give(seen, len(seen) - length) + (SHOWN if self._held else "")
+        given = self._give(seen, len(seen) - length) + SHOWN
         self._held = self._before = ""
         return given
 

@@ -182,7 +182,7 @@ class SSEParser:
         return self._too_large(messages)
 
     def _too_large(self, messages: list[Message]) -> list[Message]:
-        self._tail = bytearray()
+        self._tail.clear()
         self._data.clear()
         raise EventTooLarge(self._limit, messages=messages)
 
