@@ -618,7 +618,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("how", "words"), REFUSED, ids=str)
+@pytest.mark.parametrize(("how", "words"), REFUSED, ids=[words for _, words in REFUSED])
 def test_options_that_cannot_be(
     how: dict[str, Any], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -657,6 +657,53 @@ def test_a_replay_can_be_stopped_while_it_waits(tmp_path: Path) -> None:
 
     asyncio.run(stop_at_the_first_word())
     assert (run.status, run.text) == ("stopped", "x")
+
+
+BY_HAND: dict[str, tuple[str, Any, str]] = {
+    "an end that is no number": ("ended", float("nan"), "skipped"),
+    "a time that is no number": ("answered", float("nan"), "skipped"),
+    "a piece that never comes": ("messages", [[float("inf"), END]], "skipped"),
+    "a number too large": ("ended", 10**400, "skipped"),
+    "a time before the start": ("ended", -5, "done"),
+    "letters that are not ASCII": ("headers", {"content-type": "text/event-stream", "x-ratelimit-é": "café"}, "done"),
+    "a line end in a header": ("headers", {"content-type": "text/event-stream", "x-ratelimit": "a\nb"}, "done"),
+    "another spelling of a number": ("request", {"temperature": 1.0}, "done"),
+}
+
+
+@pytest.mark.parametrize(("key", "value", "outcome"), BY_HAND.values(), ids=list(BY_HAND))
+def test_a_recording_that_was_edited_by_hand(key: str, value: Any, outcome: str, tmp_path: Path) -> None:
+    """Whatever stands there is replayed or skipped; the loop of all runs must not wait for NaN."""
+    file, way = tmp_path / "class.jsonl", Streaming(delta("x"), END)
+    how: dict[str, Any] = {"env": {"FAULTS_API_KEY": KEY}, "transport": way, "record": file}
+    composemagic.load(CHAT.format(base="http://127.0.0.1:1"), **how).run(prompt="Hi", temperature=1)
+    (line,) = lines_of(file)
+    if key == "request":
+        line["request"]["body"] |= value
+    else:
+        line[key] = value
+    file.write_text(json.dumps(line))
+    run = chat("http://127.0.0.1:1", replay=file, replay_speed=100).start({"prompt": "Hi", "temperature": 1})
+    assert run.wait(30)
+    if outcome == "done":
+        assert (run.status, run.text) == ("done", "x")
+    else:
+        assert str(run.error).endswith("class.jsonl holds no recording")
+        assert any("line 1 of class.jsonl is no recording" in str(event) for event in run.events)
+
+
+def test_a_header_in_latin_1_is_replayed(tmp_path: Path) -> None:
+    class Latin(Streaming):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            answer = await super().handle_async_request(request)
+            answer.headers = httpx.Headers([*answer.headers.raw, (b"x-ratelimit-plan", b"caf\xe9")])
+            return answer
+
+    file, way = tmp_path / "class.jsonl", Latin(delta("x"), END)
+    how: dict[str, Any] = {"env": {"FAULTS_API_KEY": KEY}, "transport": way, "record": file}
+    composemagic.load(CHAT.format(base="http://127.0.0.1:1"), **how).run(prompt="Hi")
+    assert lines_of(file)[0]["headers"]["x-ratelimit-plan"] == "café"
+    assert chat("http://127.0.0.1:1", replay=file, replay_speed=None).run(prompt="Hi").text == "x"
 
 
 @pytest.mark.parametrize("readme", ["README.md", "README.zh-CN.md"])
