@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from importlib import import_module
-from inspect import Parameter, Signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,39 +13,28 @@ from composemagic.engine.host import Surroundings
 from composemagic.engine.kept import made
 from composemagic.engine.run import Run
 from composemagic.errors import Mark, UsageError
+from composemagic.faces import Faces, serve_all
 from composemagic.language.secret import Sealed, is_secret
 from composemagic.language.template import Flaw
 from composemagic.recordings import wired
-from composemagic.text import plain
 from composemagic.words import say
 from composemagic.workflow import load as loading
 from composemagic.workflow.environment import Environment
-from composemagic.workflow.inputs import Input, check_values, input_schema, told
+from composemagic.workflow.inputs import Input, check_values, input_schema
 from composemagic.workflow.merge import Text
 from composemagic.workflow.outputs import Output, output_schema
+from composemagic.yaml_files import read, says, texts_of
 
 if TYPE_CHECKING:
     from composemagic.workflow.diagram import Diagram
 
 __all__ = ["DEFAULT_FILES", "Workflow", "examine", "load", "load_all", "load_text", "serve_all"]
 
-# one line without a space after a colon, which no workflow can be, with an ending as files have
-_FILE = re.compile(r"(?!.*:\s)[^\n{}\[\]]*\.\w+\s*")
 _LONGEST = 40  # characters of a value that a sentence repeats
 DEFAULT_FILES = ("model-compose.yml", "model-compose.yaml", "compose.yml", "compose.yaml")
 
-# the notebook's faces of a workflow, by name and not by import: Python without a notebook must not load them
-_FACES = {
-    "form": "composemagic.notebook.form:Form",
-    "chat": "composemagic.notebook.chat:Chat",
-    "sweep": "composemagic.notebook.sweep:swept",
-    "race": "composemagic.notebook.race:race",
-    "explain": "composemagic.explaining:explain",
-    "serve": "composemagic.server.serving:of_workflows",
-}
 
-
-class Workflow:
+class Workflow(Faces):
     """A checked workflow, ready to run.
 
     Call it with its inputs: `chat(prompt="Hi")` waits and gives the Run; `await chat.arun(...)` does the same in async code;
@@ -190,10 +175,6 @@ class Workflow:
             around = replace(around, local=_embedded)  # is asked for its address only
         return Run(self._plan, value, around, auto_resume=True, attended=False, trace=True)
 
-    def explain(self, /, **values: Any) -> Any:
-        """What a run with these inputs would send, secrets masked; nothing is sent. Print it, or let a cell end with it."""
-        return _face("explain")(self, values)
-
     def _run(self, value: Any, local: bool | None, **options: Any) -> Run:
         surroundings = self._surroundings
         if self._local if local is None else local:
@@ -284,81 +265,15 @@ class Workflow:
             raise
         return run.trace
 
-    def form(self, /, **values: Any) -> Any:
-        """A form for the inputs, prefilled with `values`; a notebook cell that ends with it shows it. Raises UsageError."""
-        return _face("form")(self, values)
-
-    def chat(self, /, **values: Any) -> Any:
-        """A conversation; a notebook cell that ends with it shows it, and `.say("...")` asks and waits anywhere.
-
-        `values` are the inputs that stay the same. Raises UsageError for a workflow that no text can be said to.
-        """
-        return _face("chat")(self, values)
-
-    def sweep(self, /, **values: Any) -> Any:
-        """A run for each value in the lists among `values`, side by side: `chat.sweep(temperature=[0, 0.7], prompt="Hi")`.
-
-        An input that is a list itself varies where it is given a list of lists; `at_once=8` runs eight at the same time and
-        not four. A notebook cell that ends with it shows it;
-        elsewhere `.to_rows()` waits and gives the results. Raises InputError and UsageError.
-        """
-        return _face("sweep")(self, values)
-
-    def race(self, /, **values: Any) -> Any:
-        """The same request with and without streaming, side by side: when does a reader see the first word?"""
-        return _face("race")(self, values)
-
-    def serve(
-        self,
-        *,
-        port: int | None = None,
-        host: str = "127.0.0.1",
-        token: str | bool | None = None,
-        hosts: Sequence[str] = (),
-        page: bool = True,
-    ) -> Any:
-        """Serve it over HTTP, as an API and a web page, until `.stop()` or the end of the process; returns at once.
-
-        `port` is the API's, 0 for any that is free; without one it is the document's, else 8080, else a free one. `token`
-        is what requests must bring, True for a new one; with it `host` may be an address that other computers reach, and
-        `hosts` are the names by which they do. Needs the extra `serve`. Raises UsageError.
-        """
-        return serve_all([self], port=port, host=host, token=token, hosts=hosts, with_page=page)
-
     def diagram(self) -> Diagram:
         """How its jobs connect: a picture in JupyterLab, `str(...)` as Mermaid text, `.tree` as plain text."""
         from composemagic.workflow.diagram import diagram
 
         return diagram(self._plan)
 
-    @property
-    def __signature__(self) -> Signature:
-        """Its inputs as parameters: what `chat?`, Shift-Tab and `inspect.signature` show."""
-        named = [one for one in self.inputs if one.name.isidentifier()]
-        kind, none = Parameter.KEYWORD_ONLY, Parameter.empty
-        return Signature(
-            [Parameter(one.name, kind, default=one.default if one.has_default else none) for one in named]
-        )
-
-    def getdoc(self) -> str:
-        """What IPython shows for `chat?`: title, description, and each input on a line."""
-        lines = [self.title, self.description, "", *(f"  {told(one)}" for one in self.inputs)]
-        return plain("\n".join(lines).strip())
-
     def __repr__(self) -> str:
         asks = ", ".join(f"{one.name}: {one.type}" for one in self.inputs)
         return f"<Workflow {self.title!r} ({asks})>"
-
-
-def serve_all(workflows: Sequence[Workflow], **asked: Any) -> Any:
-    """Serve several workflows together, as `Workflow.serve` does one. Raises UsageError."""
-    return _face("serve")(workflows, **asked)
-
-
-def _face(name: str) -> Callable[..., Any]:
-    module, _, attribute = _FACES[name].partition(":")
-    found: Callable[..., Any] = getattr(import_module(module), attribute)
-    return found
 
 
 def load(
@@ -384,7 +299,7 @@ def load(
     Raises DocumentError with all mistakes of the YAML, and UsageError for a file or a workflow id that does not exist.
     """
     _check_transport(transport)
-    texts, folder = _texts(source)
+    texts, folder = texts_of(source)
     environment = Environment(env, env_files, folder)
     plan = _loaded(texts, environment).plan(workflow)
     surroundings = Surroundings(environment, transport, folder=folder, functions=functions or {})
@@ -398,7 +313,7 @@ def load_all(
     env_files: Sequence[str | Path] = (),
 ) -> list[Workflow]:
     """Every workflow of a text, of a file, or of several over each other. Raises DocumentError and UsageError."""
-    texts, folder = _texts(source)
+    texts, folder = texts_of(source)
     environment = Environment(env, env_files, folder)
     return [
         Workflow(plan, Surroundings(environment, folder=folder)) for plan in _loaded(texts, environment).plans.values()
@@ -415,7 +330,7 @@ def examine(
 
     Raises DocumentError and UsageError.
     """
-    texts, folder = _texts(source)
+    texts, folder = texts_of(source)
     environment = Environment(env, env_files, folder)
     loaded = _loaded(texts, environment)
     unset: dict[str, Mark] = {}
@@ -449,8 +364,8 @@ def load_text(
     """
     _check_transport(transport)
     environment = Environment(env, env_files, folder)
-    before = [Text(_read(Path(file)), str(file)) for file in files]
-    texts = before if before and not _says(text) else [*before, Text(text, name, first_line)]
+    before = [Text(read(Path(file)), str(file)) for file in files]
+    texts = before if before and not says(text) else [*before, Text(text, name, first_line)]
     plan = _loaded(texts, environment).plan(workflow)
     surroundings = Surroundings(environment, transport, folder=folder)
     return Workflow(*wired(plan, surroundings, record, replay, replay_speed), local=local)
@@ -469,57 +384,12 @@ def _loaded(texts: Sequence[Text], env: Mapping[str, str]) -> loading.Loaded:
     )
 
 
-def _says(text: str) -> bool:
-    """Whether there is more in a YAML text than blanks and comments."""
-    return any(line.strip() and not line.lstrip().startswith("#") for line in text.splitlines())
-
-
-def _texts(source: object) -> tuple[list[Text], Path | None]:
-    """What to read, and the folder of the first file of it, where `.env` is looked for. Raises UsageError."""
-    sources = list(source) if isinstance(source, list | tuple) else [source]
-    if not sources:
-        raise UsageError(say("`load` takes YAML text or the paths of files; this list is empty"))
-    paths = [_path_of(one) for one in sources]
-    name = say("this text")
-    names = [name if len(sources) == 1 else f"{name} ({at})" for at in range(1, len(sources) + 1)]
-    texts = [
-        Text(str(one), name) if path is None else Text(_read(path), str(path))
-        for one, path, name in zip(sources, paths, names, strict=True)
-    ]
-    return texts, next((path.parent for path in paths if path is not None), None)
-
-
-def _path_of(source: object) -> Path | None:
-    """The file that a source names, or None for a text. Raises UsageError for what is neither."""
-    if isinstance(source, str):
-        is_file = _FILE.fullmatch(source) or ("\n" not in source and source.strip().endswith((".yml", ".yaml")))
-        return Path(source.strip()) if is_file else None
-    if isinstance(source, os.PathLike):
-        return Path(source)
-    given = "None" if source is None else type(source).__name__
-    raise UsageError(say("`load` takes YAML text or the path of a file, not {value}", value=given))
-
-
 def _check_transport(transport: object) -> None:
     if transport is not None and not hasattr(transport, "handle_async_request"):
         kind = type(transport).__name__
         raise UsageError(
             say("`transport` is an asynchronous one, such as httpx.MockTransport, not {value}", value=kind)
         )
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise UsageError(say("there is no file `{path}`", path=path)) from None
-    except IsADirectoryError:
-        raise UsageError(say("`{path}` is a folder; name the YAML file in it", path=path)) from None
-    except UnicodeDecodeError:
-        raise UsageError(say("`{path}` is not a text in UTF-8", path=path)) from None
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise UsageError(say("`{path}` cannot be read: {reason}", path=path, reason=reason)) from None
 
 
 def _shown(name: str, value: Any) -> str:

@@ -26,6 +26,7 @@ from composemagic.language.comparison import COMPARISONS
 from composemagic.language.formats import FORMATS
 from composemagic.language.operators import OPERATORS
 from composemagic.language.sources import SOURCES
+from composemagic.faces import Faces
 from composemagic.notebook.magic import ComposeMagics
 from composemagic.words import language, say, speak
 from composemagic.workflow import schema
@@ -257,7 +258,7 @@ SELDOM = {
 def test_every_public_name_is_there(text: str) -> None:
     wanted = [name for name in composemagic.__all__ if name not in HIDDEN]
     assert [name for name in wanted if not re.search(rf"(`|composemagic[. ]){name}\b", text)] == []
-    for owner, variables in ((composemagic.Workflow, "chat"), (composemagic.Run, "run|answer")):
+    for owner, variables in ((composemagic.Workflow, "chat"), (Faces, "chat"), (composemagic.Run, "run|answer")):
         names = {name for name in vars(owner) if not name.startswith("_")} - SELDOM
         assert [name for name in names if not re.search(rf"\b({variables})\.{name}\b", text)] == []
 

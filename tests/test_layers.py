@@ -17,15 +17,15 @@ import composemagic
 ROOT = Path(composemagic.__file__).parent
 # from the ground up; a room may import from its own floor and from those below
 FLOORS = [
-    ("errors", "text", "words", "threads", "languages", "allowance", "prices"),
-    ("language",),
+    ("errors", "terminal", "text", "words", "threads", "languages", "allowance", "prices"),
+    ("language", "picture"),
     ("workflow",),
     ("transport",),
     ("engine",),
     ("local",),
     ("components",),
     ("batch",),
-    ("comparing", "completion", "help", "history", "picture", "recordings"),
+    ("comparing", "completion", "faces", "help", "history", "recordings", "yaml_files"),
     ("api", "conversation", "explaining", "racing", "sweep"),
     ("notebook",),
     ("server",),

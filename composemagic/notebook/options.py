@@ -88,7 +88,7 @@ def parsed(parser: Any, line: str) -> argparse.Namespace:
     for name in (options.name, options.output):
         if name and (not name.isidentifier() or iskeyword(name)):
             raise UsageError(say("`{name}` cannot be the name of a variable", name=name))
-    if options.replay:
+    if options.replay or options.speed != "1":
         from composemagic.recordings import speed_of  # with the engine behind it: `%load_ext` must stay light
 
         options.speed = speed_of(options.speed)
