@@ -169,7 +169,7 @@ ROWS = {
     "a folder": Row(("run", "-f", "."), 2, err="compose: `.` is a folder; name the YAML file in it\n"),
     "a binary file": Row(("run", "-f", "binary.yml"), 2, err="compose: `binary.yml` is not a text in UTF-8\n"),
     "no such workflow": Row(
-        ("run", "ttwo"), 2, err="compose: no workflow `ttwo`; did you mean `two`?; there is `one`, `two`\n", text=TWO
+        ("run", "ttwo"), 2, err="compose: no workflow `ttwo`; did you mean `two`?\n", text=TWO
     ),
     "which of two": Row(
         ("run",),
@@ -956,7 +956,7 @@ def test_a_terminal_sees_words_before_the_end_and_notes_on_their_own_lines(
     run.type("\x03")
     lines = run.read_all().removeprefix(READ_AS).splitlines()
     assert run.process.wait(20) == 130
-    assert ALL.startswith(lines[0].removesuffix("^C"))
+    assert ALL.startswith(lines[0].replace("^C", ""))  # the terminal writes it where it stands
     assert lines[1].startswith("■ stopped · the text so far is kept")
     assert len(lines) == 2
 

@@ -230,7 +230,7 @@ def test_a_workflow_is_chosen_by_its_id() -> None:
     for name, sentence in {
         None: "which workflow? There are `chat`, `sum`. Name one: `composemagic run chat`, in a cell `-w chat`, "
         'in Python `load(..., "chat")`',
-        "caht": "no workflow `caht`; did you mean `chat`?; there is `chat`, `sum`",
+        "caht": "no workflow `caht`; did you mean `chat`?",
     }.items():
         with pytest.raises(UsageError) as caught:
             load(SEVERAL).plan(name)

@@ -43,6 +43,9 @@ class App:
         if scope["path"] == "/half":
             await send({"type": "http.response.body", "body": b"half", "more_body": True})
             raise ValueError(SECRET)
+        if scope["path"] == "/whole":
+            await send({"type": "http.response.body", "body": b"whole"})
+            raise ValueError(SECRET)
         if scope["path"] == "/wait":
             while (await receive())["type"] != "http.disconnect":
                 pass
@@ -419,6 +422,15 @@ def test_a_failure_is_told_without_its_text(served: Served, caplog: pytest.LogCa
     (record,) = caplog.records
     assert "ValueError in the server" in record.getMessage() and "test_server_guard.py" in record.getMessage()
     assert SECRET not in caplog.text and SECRET.encode() not in answer and b"ValueError" not in answer
+
+
+def test_a_failure_behind_a_whole_answer_leaves_the_connection(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As starlette does it: it answers with 500 and raises the error again."""
+    answer = served.ask(head("GET /whole HTTP/1.1", close=False) + head("GET /x HTTP/1.1"))
+    assert answer.count(b"HTTP/1.1 200 OK") == 2
+    assert "ValueError in the server" in caplog.text and SECRET not in caplog.text
 
 
 def test_half_an_answer_breaks_off(served: Served) -> None:

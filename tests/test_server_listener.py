@@ -286,6 +286,6 @@ def test_a_port_that_is_taken_leaves_none_open() -> None:
 
 def test_elsewhere_it_is_a_note() -> None:
     text = ECHO + "listener: {type: http-callback, path: /a, port: 8090}"
-    assert "`listener` is heard by `composemagic up` alone" in composemagic.load(text).notes
+    assert "`listener` is heard where the workflow is served, as by `composemagic up`" in composemagic.load(text).notes
     text = ECHO + "listener: {type: http-trigger, path: /a}"
     assert "`listener` is accepted and not used by composemagic" in composemagic.load(text).notes

@@ -182,6 +182,7 @@ NOT_GIVEN: list[tuple[str, dict[str, Any], str | None, str]] = [
     (P, {"messages": [SYSTEM]}, "messages", "there is no message of the role `user`"),
     (P, {"messages": [{"role": "user", "content": 5}]}, "messages[0].content", "`content` is text or a list of parts"),
     (P, {"messages": [{"role": "user", "content": ["x", 5]}]}, "messages[0].content", "`content` is text or a list of parts"),
+    (P, {"messages": [{"role": "user", "content": [{"type": ["x"]}, {"type": {}}]}]}, "prompt", "`prompt` is missing"),
     (P, {"messages": [LOOK]}, "messages[0].content", "this workflow takes 0 of `image`, not 1"),
     (P, {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content", "a part of `type: image_url` needs `image_url.url`"),
     ("{a: '${input.prompt}', i: '${input.picture as image}'}", {"messages": [FAR]}, "messages[0].content", "this workflow takes `picture` as a `data:` URL"),

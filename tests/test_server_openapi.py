@@ -90,6 +90,11 @@ def test_the_document(told: dict[str, Any]) -> None:
     assert sorted(given["required"]) == ["d", "n", "t"]
 
 
+@pytest.mark.parametrize("place", ["a%20b%2F%C3%BC", "a%20b/%C3%BC"])
+def test_a_workflow_with_a_slash_in_its_id_has_a_schema(place: str, served: Api) -> None:
+    assert httpx.get(f"{served.url}/workflows/{place}/schema").json()["workflow_id"] == "a b/ü"
+
+
 def test_every_status_it_names_is_described(told: dict[str, Any]) -> None:
     references = [part for part in json.dumps(told).split('"') if part.startswith("#/components/")]
     for reference in references:
@@ -181,6 +186,23 @@ def test_what_the_schema_takes_the_workflow_takes(
     assert is_valid
 
 
+CASTS = ["text", "string", "markdown", "base64", "image", "file", "audio;base64", "video;data-uri", "image;url", "file[]",
+         "text[]", "json", "any", "object", "list", "integer", "boolean", "select/a,b", "slider/0,1"]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", ["", [], [""], {}, None, "data:;base64,"], ids=json.dumps)
+@pytest.mark.parametrize("cast", CASTS)
+def test_nothing_as_the_value_of_what_is_required(cast: str, value: Any) -> None:
+    workflow = load(f'component: {{type: echo, value: "${{input.x as {cast}}}"}}')
+    is_valid = jsonschema.Draft202012Validator(checked_schema(workflow.inputs)).is_valid({"x": value})
+    try:
+        check(workflow, {"x": value}, is_text=False)
+    except Refusal as refused:
+        assert not is_valid, refused.problems
+    else:
+        assert is_valid
+
+
 @pytest.mark.parametrize(
     ("value", "found"),
     [
@@ -193,6 +215,29 @@ def test_what_the_schema_takes_the_workflow_takes(
 )
 def test_files_in_json(typed: Workflow, value: dict[str, Any], found: Any) -> None:
     assert with_files(typed, value)["f"] == found
+
+
+@pytest.mark.parametrize(
+    ("address", "fits"),
+    [
+        ("https://example.com", True),
+        ("http://a.163.com:8080/图.png", True),
+        ("https://h/?q=%20#x", True),
+        ("http://a b/", False),
+        ("http://a/\x01", False),
+        ("http://x:0/", False),
+        ("http://me@h/", False),
+        ("http://127.0.0.1/", False),
+        ("http://2130706433", False),
+        ("http://[::1]/", False),
+        ("ftp://h/", False),
+        ("", False),
+    ],
+)
+def test_an_address_that_the_schema_takes_is_one(address: str, fits: bool) -> None:
+    schema = checked_schema(load('component: {type: echo, value: "${input.u as image;url}"}').inputs)
+    assert (not any(problems({"u": address}, schema))) is fits
+    assert jsonschema.Draft202012Validator(schema).is_valid({"u": address}) is fits
 
 
 def test_files_deeper_down_and_in_lists() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,13 +16,16 @@ from starlette.routing import Route
 
 from composemagic.errors import RunError
 from composemagic.language.formats import Media
-from composemagic.server.answers import file_answer
+from composemagic.server.answers import file_answer, json_answer
 from composemagic.server.app import application
 from composemagic.server.refusals import Refusal, status_of
 from composemagic.server.requests import nested_form
 from tests.api_server import Api, api
 from tests.conftest import EchoServer
 
+FORM = {"content-type": "application/x-www-form-urlencoded"}
+PARTS = {"content-type": "multipart/form-data; boundary=B"}
+NAMED = 'Content-Disposition: form-data; name="input[x]"'
 SECRET = "sk-canary-0123456789abcdef0123"
 DOCUMENT = """
 workflows:
@@ -46,8 +50,8 @@ workflows:
     job: {component: e, input: "${input}"}
   - id: facts
     job: {component: e, input: {session: "${context.session_id}", facts: "${context.metadata.a}", task: "${context.task_id}"}}
-  - id: nan
-    job: {component: e, input: "${input.x as any}"}
+  - id: fetch
+    job: {component: fetch, input: {at: "${input.at}"}}
   - id: ask
     jobs:
       - {id: a, component: e, input: "${input.x}", interrupt: {before: {message: "Sure?", metadata: {k: 1}}}}
@@ -62,6 +66,7 @@ workflows:
     job: {component: k}
 components:
   - {id: e, type: echo}
+  - {id: fetch, type: http-client, action: {endpoint: "${input.at}", method: GET, max_retries: 0}}
   - {id: f, type: http-client, endpoint: "{{ECHO}}/status/401", method: GET}
   - {id: slow, type: http-client, endpoint: "{{ECHO}}/slow/20000/x", method: GET, timeout: {total: 0.2}, max_retries: 0}
   - {id: gone, type: http-client, endpoint: "http://127.0.0.1:1/", method: GET, max_retries: 0}
@@ -104,6 +109,10 @@ def run(client: httpx.Client, workflow: str | None = None, value: Any = None, **
         ({"files": {"input[x]": (None, "text")}}, {"x": "text"}),
         ({"files": {"input[f]": ("a.txt", b"\x00\x01", "image/png")}}, {"f": "AAE="}),
         ({"content": '{"input": {"x": 1}}', "headers": {"content-type": "Application/JSON; charset=utf-8"}}, {"x": 1}),
+        # as `curl -d` sends it, which escapes nothing
+        ({"content": "input[x]=你好 ü&input[y]=", "headers": FORM}, {"x": "你好 ü", "y": ""}),
+        ({"content": "input%5Bx%5D=%E4%BD%A0+a%2Bb;c", "headers": FORM}, {"x": "你 a+b;c"}),
+        ({"content": "\r\n".join(["--B", NAMED, "", "--B no end", "--B--", ""]), "headers": PARTS}, {"x": "--B no end"}),
     ],
 )  # fmt: skip
 def test_bodies(client: httpx.Client, how: dict[str, Any], output: Any) -> None:
@@ -144,6 +153,14 @@ def test_bodies(client: httpx.Client, how: dict[str, Any], output: Any) -> None:
         ({"json": {"callback_headers": {}}}, "sends nothing to an address that a request names"),
         ({"data": {"input[": "x"}}, "the field name `input[` cannot be read"),
         ({"data": {"input[x]": "1", "input[x][y]": "2"}}, "is a value and has fields of its own"),
+        ({"content": b"input[x]=\xff", "headers": FORM}, "not written in UTF-8"),
+        ({"content": "input[x]=%ff", "headers": FORM}, "not written in UTF-8"),
+        ({"content": "a&" * 1001, "headers": FORM}, "more than 1000 fields"),
+        ({"content": "", "headers": PARTS}, "does not come to its end"),
+        ({"content": "\r\n".join(["--B", NAMED, "", "x", "--B", ""]), "headers": PARTS}, "does not come to its end"),
+        ({"content": '{"input": 1e999}', "headers": {"content-type": "application/json"}}, "a number in it is too large"),
+        ({"content": '{"input": %s}' % ("9" * 5000), "headers": {"content-type": "application/json"}}, "a number in it is too large"),
+        ({"content": b"\x1f\x8b", "headers": {"content-type": "application/json", "content-encoding": "gzip"}}, "not as `gzip`"),
     ],
 )  # fmt: skip
 def test_refused_with_400(client: httpx.Client, how: dict[str, Any], words: str) -> None:
@@ -260,6 +277,9 @@ def test_a_failed_run_is_not_200(client: httpx.Client, workflow: str, value: Any
         ("truncated", 502),
         ("stopped", 409),
         ("internal", 500),
+        ("url", 422),
+        ("address", 422),
+        ("request", 422),
         ("not_allowed", 500),
         ("missing_variable", 500),
     ],
@@ -268,14 +288,24 @@ def test_statuses(kind: str, status: int) -> None:
     assert status_of(RunError(kind, "x")) == status
 
 
-def test_what_json_cannot_write_is_said(client: httpx.Client) -> None:
-    answer = client.post(
-        "/workflows/runs",
-        content='{"workflow_id": "nan", "input": {"x": 1e999}}',
-        headers={"content-type": "application/json"},
-    )
+def test_what_json_cannot_write_is_said() -> None:
+    answer = json_answer({"x": float("inf")})
     assert answer.status_code == 500
-    assert answer.json()["detail"] == "The output cannot be written as JSON."
+    assert json.loads(answer.body)["detail"] == "The output cannot be written as JSON."
+
+
+def test_what_a_request_gives_is_not_the_servers_fault(client: httpx.Client) -> None:
+    for value in ("http://a b/", "http://127.0.0.1:1/", "x", 5, "http://x:0/"):
+        answer = run(client, "fetch", {"at": value})
+        assert answer.status_code in (422, 502), answer.text
+
+
+def test_a_multipart_body_that_cannot_be_read_is_not_logged(
+    client: httpx.Client, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    assert client.post("/workflows/runs", content="garbage--B--", headers=PARTS).status_code == 400
+    assert "".join(capfd.readouterr()) == ""
 
 
 def test_lone_surrogates_do_not_break_the_answer(client: httpx.Client) -> None:

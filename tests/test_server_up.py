@@ -159,6 +159,17 @@ def test_a_token_of_its_own(chat: composemagic.Workflow) -> None:
             assert browser.get(f"http://localhost:{one.page_port}/api/workflows").status_code == 200
 
 
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.0.0.2", "127.1", "::1", "::", "[::]", "0.0.0.0"])
+def test_the_address_it_shows_leads_to_it(host: str, chat: composemagic.Workflow) -> None:
+    try:
+        bound(host, 0).close()
+    except UsageError:
+        pytest.skip("this computer does not have that address")
+    with serving(chat, host=host, token="a-token-of-mine") as found:
+        assert post(found).status_code == 200
+        assert found.page_url is not None and httpx.get(found.page_url).status_code == 200
+
+
 def test_without_a_page(chat: composemagic.Workflow) -> None:
     with serving(chat, page=False) as found:
         assert (found.page_url, found.page_port, repr(found)) == (None, None, f"API:  {found.url}")

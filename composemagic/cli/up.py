@@ -22,11 +22,12 @@ from composemagic.cli import detached, standing
 from composemagic.cli.inputs import sample
 from composemagic.cli.options import YAML, Commands, add_file_options, files
 from composemagic.cli.terminal import INTERRUPTED, drawable, leave, ready_model, tell
-from composemagic.errors import UsageError, suggest
+from composemagic.errors import UsageError
 from composemagic.language.secret import is_secret
 from composemagic.text import plain
 from composemagic.words import listing, say
 from composemagic.workflow.environment import pair
+from composemagic.workflow.plan import no_workflow
 
 if TYPE_CHECKING:
     from composemagic.api import Workflow
@@ -121,9 +122,7 @@ def _workflows(options: argparse.Namespace, source: Path | list[Path]) -> list[W
         if Path(name).suffix in YAML:
             raise UsageError(say("WORKFLOW is a workflow's id; for a file write `-f {file}`", file=name))
         if name not in known:
-            there = listing(f"`{each}`" for each in known)
-            near = suggest(name, known)
-            raise UsageError(say("no workflow `{name}`{near}; there is {known}", name=name, near=near, known=there))
+            raise no_workflow(name, known)
     chosen = [one for one in several if not options.workflow or one.id in options.workflow]
     if not any(not one.is_private for one in chosen):
         raise UsageError(say("there is no workflow in this document"))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from composemagic.errors import UsageError, suggest
 from composemagic.words import listing, say
 from composemagic.workflow.environment import pair
+from composemagic.workflow.plan import no_workflow
 
 if TYPE_CHECKING:
     from composemagic.api import Workflow
@@ -77,9 +78,7 @@ def _of_files(options: argparse.Namespace) -> list[Workflow]:
     known = {one.id: one for one in several if not one.is_private}
     for name in options.name:
         if name not in known:
-            there = listing(f"`{each}`" for each in known)
-            near = suggest(name, known)
-            raise UsageError(say("no workflow `{name}`{near}; there is {known}", name=name, near=near, known=there))
+            raise no_workflow(name, known)
     return [one for one in several if not options.name or one.id in options.name]
 
 

@@ -55,7 +55,7 @@ def routes(tasks: Tasks, *, base_path: str = "/api", patience: Patience | None =
         doors += [Route(below + one.path, one.endpoint, methods=one.methods) for one in doors]
     gets = {
         "/workflows": api.workflows,
-        "/workflows/{workflow_id}/schema": api.schema,
+        "/workflows/{workflow_id:path}/schema": api.schema,
         "/tasks/{task_id}": api.task,
         "/tasks/{task_id}/stream": api.stream,
         "/tasks/{task_id}/events": api.events,
@@ -147,11 +147,11 @@ class _Api:
 
     async def stream(self, request: Request, receive: Receive, send: Send) -> Response | None:
         task = self._task(request)
-        return await self._read(request, OutputMessages(task), _last_event_id(request), receive, send)
+        return await self._read(request, OutputMessages(task), _last_event_id(request, task), receive, send)
 
     async def events(self, request: Request, receive: Receive, send: Send) -> Response | None:
         task = self._task(request)
-        return await self._read(request, EventMessages(task), _last_event_id(request), receive, send)
+        return await self._read(request, EventMessages(task), _last_event_id(request, task), receive, send)
 
     async def _read(
         self, request: Request, messages: Messages, after: int, receive: Receive, send: Send
@@ -226,13 +226,15 @@ def _messages(task: Task, *, ids: bool) -> Messages:
     return Raw(task) if isinstance(first, bytes) else OutputMessages(task, ids=ids)
 
 
-def _last_event_id(request: Request) -> int:
-    """The number after which a reader goes on. Raises Refusal (400)."""
+def _last_event_id(request: Request, task: Task) -> int:
+    """The number after which a reader goes on. Raises Refusal: 400, or 409 for one that no message has yet."""
     text = request.headers.get("last-event-id") or request.query_params.get("last_event_id", "0")
     if not (text.isascii() and text.isdigit() and len(text) < 16):
         raise Refusal(
             400, "last_event_id", say("Last-Event-ID is the number of a message, not `{text}`", text=text[:40])
         )
+    if int(text) > task.log.last and not task.ended:
+        raise Refusal(409, "last_event_id", say("this run has no message {number} yet; it has {last}", number=int(text), last=task.log.last))  # fmt: skip
     return int(text)
 
 

@@ -70,8 +70,8 @@ class Messages(ABC):
         """The bytes of some events, in their order."""
 
     def unbegun(self) -> bytes:
-        """What a reader is told of a run that never began."""
-        return message("error", json_text(_error(self.task))).encode()
+        """What a reader is told of a run that never began; its number keeps an EventSource from coming again and again."""
+        return message("error", json_text(_error(self.task)), 1).encode()
 
     def forgotten(self) -> bytes:
         """What a reader is told who wants to go on where nothing is kept any more."""

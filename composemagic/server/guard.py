@@ -89,6 +89,8 @@ class Guard:
             await answer.refuse(refusal, body)
         except Exception as error:
             _log.error(_told(error))
+            if answer.ended:
+                return
             if answer.started:
                 raise  # half an answer: who reads it must see that it breaks off
             await answer.refuse(Refusal(500, "internal", say("the server failed; its own output says where")), body)
@@ -273,7 +275,7 @@ class _Answer:
     def __init__(self, send: Send, *, closes: bool) -> None:
         self._send = send
         self._closes = closes
-        self.started = False
+        self.started = self.ended = False
 
     async def send(self, message: Message) -> None:
         """The application's answer, with what every answer says."""
@@ -282,6 +284,7 @@ class _Answer:
             own = [(name.lower(), value) for name, value in message.get("headers", ())]
             message = {**message, "headers": [*self._headers(own)]}
         await self._send(message)
+        self.ended = message["type"] == "http.response.body" and not message.get("more_body", False)
 
     def _headers(self, own: list[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
         yield from (pair for pair in own if not pair[0].startswith(b"access-control-"))

@@ -26,7 +26,8 @@ _PATTERNS = {
     "bytes": f"^(?:data:[A-Za-z0-9.+/-]*;base64,)?{_BASE64}$",
     "base64": f"^{_BASE64}$",
     "data-uri": f"^data:[A-Za-z0-9.+/-]*;base64,{_BASE64}$",
-    "url": "^https?://[A-Za-z0-9]",
+    # a name, and no number: most of these are addresses where a server sends for no request
+    "url": r"^https?://(?:[A-Za-z0-9-]{1,63}\.)*[A-Za-z][A-Za-z0-9-]{0,62}(?::[1-9][0-9]{0,4})?(?:[/?#][^\u0000-\u0020\u007f]*)?$",
 }
 _NO_TEXT = ["object", "array", "number", "boolean", "null"]
 
@@ -63,13 +64,17 @@ def _each(one: Input) -> Json:
 def _typed(one: Input, schema: Json) -> Json:
     """The value without what a schema can say and a run cannot take: an empty text, a text that is no JSON, no base64."""
     form = one.cast.format if one.cast else None
+    needed = one.required and not one.is_list
     if one.type in _MEDIA or form is not None:
         rest = {key: value for key, value in schema.items() if key not in ("type", "format")}
         pattern = _PATTERNS.get(form or "bytes")
-        return {"type": "string", **({"pattern": pattern} if pattern else {"minLength": 1}), **rest}
+        least = {} if pattern and not needed else {"minLength": 1}
+        return {"type": "string", **({"pattern": pattern} if pattern else {}), **least, **rest}
     if one.type == "json":
-        return {"type": _NO_TEXT, **schema}
-    if schema.get("type") == "string" and one.required and not one.is_list and "enum" not in schema:
+        return {"type": [kind for kind in _NO_TEXT if kind != "null" or not needed], **schema}
+    if not schema and needed:
+        return {"anyOf": [{"type": "string", "minLength": 1}, {"type": _NO_TEXT[:-1]}]}
+    if schema.get("type") == "string" and needed and "enum" not in schema:
         return {**schema, "minLength": 1}
     return schema
 

@@ -23,7 +23,7 @@ _WORDS = {
     202: "Not at its end: its state.",
     400: "The request cannot be read, or contradicts itself.",
     404: "There is no such workflow or task.",
-    409: "It was stopped, has ended already, or asks nothing.",
+    409: "It was stopped, has ended already, asks nothing, or has no such message yet.",
     422: "An input is missing or does not fit.",
     429: "Too many runs wait for their turn.",
     500: "The run failed, and nobody else is to blame.",
@@ -108,7 +108,7 @@ def _stream(name: str, summary: str) -> Json:
     ]
     answers = {200: {"description": "Messages.", "content": {"text/event-stream": {"schema": _ref("Message")}}}}
     answers[204] = {"description": "There are no more messages."}
-    return _operation(name, summary, answers, asks, failing=(400, 404))
+    return _operation(name, summary, answers, asks, failing=(400, 404, 409))
 
 
 def _resume() -> Json:

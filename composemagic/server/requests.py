@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
+from urllib.parse import parse_qsl
 
-from starlette.datastructures import FormData, UploadFile
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import UploadFile
 from starlette.requests import ClientDisconnect, Request
 
 from composemagic.errors import suggest
@@ -23,7 +27,8 @@ from composemagic.words import listing, say
 __all__ = ["RunRequest", "body_of", "flag", "media_type", "nested_form", "run_request"]
 
 _OBJECTS = ("input", "metadata")  # fields of a form that may be JSON objects
-_FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
+_PARTS = "multipart/form-data"
+_FORMS = (_PARTS, "application/x-www-form-urlencoded")
 _STEP = re.compile(r"\[([^\[\]]*)\]")
 _NAME = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
 _MOST_PARTS = 1000
@@ -32,6 +37,9 @@ _MOST_STEPS = 16
 _DEEPEST = 100
 _QUERY_FLAGS = {"true": True, "1": True, "false": False, "0": False}
 _FLAGS = ("wait_for_completion", "output_only", "subscribe_task", "strict")
+
+# what clients send wrongly is answered; it is not printed where nobody has set up logging
+logging.getLogger("python_multipart").addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +75,12 @@ async def run_request(request: Request) -> RunRequest:
 async def body_of(request: Request) -> dict[str, Any]:
     """A request's body as an object: JSON, or a form with nested names. Raises Refusal (400)."""
     kind = media_type(request)
+    _refuse_coded(request)
     try:
         if kind == "application/json":
             return _object(await request.body())
         if kind in _FORMS:
-            async with request.form(max_files=_MOST_FILES, max_fields=_MOST_PARTS) as form:
-                return await _of_form(form)
+            return _of_form(await (_parts(request) if kind == _PARTS else _fields(request)))
     except ClientDisconnect:
         raise
     except Refusal:
@@ -89,6 +97,13 @@ def media_type(request: Request) -> str:
     return str(request.headers.get("content-type", "")).partition(";")[0].strip().lower()
 
 
+def _refuse_coded(request: Request) -> None:
+    """Nothing is unpacked here: a few bytes can be a bomb."""
+    coding = request.headers.get("content-encoding", "").strip().lower()
+    if coding not in ("", "identity"):
+        raise _invalid(say("it is to be sent as it is, not as `{coding}`", coding=coding[:40]))
+
+
 def flag(request: Request, name: str) -> bool:
     """A boolean of the query, false where it is not there. Raises Refusal (400)."""
     found = _QUERY_FLAGS.get(request.query_params.get(name, "false"))
@@ -99,13 +114,15 @@ def flag(request: Request, name: str) -> bool:
 
 def _object(body: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(body, parse_constant=_no_constant)
+        found = json.loads(body, parse_constant=_no_constant, parse_float=_float)
     except RecursionError:
         raise _too_deep() from None
     except UnicodeDecodeError:
         raise _invalid(say("it is not written in UTF-8")) from None
-    except ValueError as error:
+    except json.JSONDecodeError as error:
         raise _invalid(why_no_json(error)) from None
+    except ValueError:  # Python reads no whole number of thousands of digits
+        raise _too_large() from None
     if _is_deep(found):
         raise _too_deep()
     if not isinstance(found, dict):
@@ -116,6 +133,17 @@ def _object(body: bytes) -> dict[str, Any]:
 def _no_constant(name: str) -> Any:
     """RFC 8259 knows neither NaN nor Infinity."""
     raise json.JSONDecodeError("Expecting value", name, 0)
+
+
+def _float(text: str) -> float:
+    found = float(text)
+    if math.isinf(found):  # 1e999, which no answer in JSON could give back
+        raise _too_large()
+    return found
+
+
+def _too_large() -> Refusal:
+    return _invalid(say("a number in it is too large"))
 
 
 def _is_deep(value: Any) -> bool:
@@ -196,9 +224,28 @@ def _contradiction(sentence: str) -> Refusal:
 # -- forms -----------------------------------------------------------------------------------------------------------------
 
 
-async def _of_form(form: FormData) -> dict[str, Any]:
+async def _fields(request: Request) -> list[tuple[str, Any]]:
+    """The fields of an urlencoded form, whose text is UTF-8 whether it is escaped or, as `curl -d` sends it, is not."""
+    body = await request.body()
+    if body.count(b"&") >= _MOST_PARTS:
+        raise _invalid(say("it has more than {count} fields", count=_MOST_PARTS))
+    try:
+        return list(parse_qsl(body.decode(), keep_blank_values=True, errors="strict"))
+    except UnicodeDecodeError:
+        raise _invalid(say("it is not written in UTF-8")) from None
+
+
+async def _parts(request: Request) -> list[tuple[str, Any]]:
+    """The fields and files of a multipart form. One that was cut off has lost fields: it is no smaller form."""
+    boundary = parse_options_header(request.headers["content-type"])[1].get(b"boundary")
+    if boundary is not None and b"--%s--" % boundary not in await request.body():
+        raise _invalid(say("it does not come to its end"))
+    async with request.form(max_files=_MOST_FILES, max_fields=_MOST_PARTS) as form:
+        return [(name, await _part(value)) for name, value in form.multi_items()]
+
+
+def _of_form(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """The fields of a form; `input` and `metadata` may be JSON objects as text, and single inputs go over it."""
-    pairs = [(name, await _part(value)) for name, value in form.multi_items()]
     wholes = {name: found for name, value in pairs if name in _OBJECTS and (found := _whole(value)) is not None}
     return _over(wholes, nested_form(pair for pair in pairs if pair[0] not in wholes))
 
@@ -241,9 +288,9 @@ def nested_form(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
         found = _NAME.fullmatch(name)
         steps = [found[1], *_STEP.findall(found[2])] if found else []
         if not steps or len(steps) > _MOST_STEPS or "" in steps[:-1]:
-            raise _invalid(say("the field name `{name}` cannot be read", name=name))
+            raise _invalid(say("the field name `{name}` cannot be read", name=name[:80]))
         if not _put(root, steps, value):
-            raise _invalid(say("the field `{name}` is a value and has fields of its own", name=name))
+            raise _invalid(say("the field `{name}` is a value and has fields of its own", name=name[:80]))
     return root
 
 

@@ -179,10 +179,9 @@ class Serving:
         return not self._ended.is_set()
 
     def _origin(self, port: int) -> str:
-        host = self._asked.host
-        name = "localhost" if is_loopback(host) or host in ("0.0.0.0", "::") else host
-        name = "[::1]" if host.strip("[]") == "::1" else name
-        return f"http://{f'[{name}]' if ':' in name and '[' not in name else name}:{port}"
+        host = self._asked.host.strip("[]")
+        name = {"127.0.0.1": "localhost", "0.0.0.0": "localhost", "::": "::1"}.get(host, host)
+        return f"http://{f'[{name}]' if ':' in name else name}:{port}"
 
     # -- its end ---------------------------------------------------------------------------------------------------------
     def stop(self, seconds: float = _STOP_SECONDS) -> None:

@@ -26,6 +26,7 @@ __all__ = ["flaw", "wire"]
 _END = re.compile(rb"\n\r?\n")
 _LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ /[\x21-\x7e]* HTTP/1\.[01]")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)")
+_IN_CHUNKS = b"\r\ntransfer-encoding: chunked\r\n"
 _FRAMING = (b"host", b"content-length", b"transfer-encoding")
 
 _quiet = logging.getLogger("composemagic.server.wire")
@@ -69,6 +70,7 @@ class _Strict(h11.Connection):
     def __init__(self, limit: int) -> None:
         super().__init__(h11.SERVER, limit)
         self._limit = limit
+        self._in_chunks = False
         self.refusal: Refusal | None = None
 
     def next_event(self) -> Any:
@@ -77,6 +79,14 @@ class _Strict(h11.Connection):
             if self.refusal is not None:
                 raise h11.RemoteProtocolError(str(self.refusal))
         return super().next_event()
+
+    def send(self, event: Any) -> Any:
+        """The bytes of an event. Those of a piece of a stream are made here: h11 takes ten calls for it."""
+        if type(event) is h11.Data and self._in_chunks and self.our_state is h11.SEND_BODY:
+            return b"%x\r\n%b\r\n" % (len(event.data), event.data) if event.data else b""
+        found = super().send(event)
+        self._in_chunks = type(event) is h11.Response and found is not None and _IN_CHUNKS in found.lower()
+        return found
 
     def _refused(self, data: bytes) -> Refusal | None:
         end = _END.search(data)

@@ -19,7 +19,6 @@ import httpx
 
 from composemagic.errors import RunError
 from composemagic.transport import address, reach
-from composemagic.transport.chunked import Chunked
 from composemagic.transport.failures import NETWORK_ERRORS, failure, redirect, status_error
 from composemagic.transport.inflow import Inflow, inflated
 from composemagic.transport.network import Network
@@ -205,9 +204,10 @@ def _url(text: str) -> httpx.URL:
     """The parsed address. Raises RunError for one that is never asked."""
     try:
         url = httpx.URL(text)
+        host = url.host  # read here first: an `xn--` that is no name breaks it
     except (httpx.InvalidURL, ValueError, TypeError) as error:
         raise _no_url(text, error) from None
-    if url.scheme not in ("http", "https") or not url.host:
+    if url.scheme not in ("http", "https") or not host:
         raise RunError("url", say("`{url}` is no http:// or https:// address", url=address.shown(text)))
     if url.userinfo:
         raise RunError(
@@ -260,9 +260,7 @@ class Response:
         """The body, decompressed: each time all that has arrived since. Raises RunError."""
         if self._inflow is None:
             patience = self._timeouts.read if self._timeouts.first is None else self._timeouts.first
-            pieces = self._pieces()
-            is_whole = isinstance(pieces, Chunked)
-            self._inflow = Inflow(pieces, self._deadline, patience, self._timeouts.read, is_whole=is_whole)
+            self._inflow = Inflow(self._pieces(), self._deadline, patience, self._timeouts.read)
         inflow = self._inflow
         try:
             while data := await inflow.take():

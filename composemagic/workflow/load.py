@@ -122,7 +122,9 @@ class _Loading:
         for key in keys:
             if isinstance(data, dict) and key in data:
                 if key.startswith("listener") and schema.hears_callbacks(data[key]):
-                    self.report.remarks.append(say("`{key}` is heard by `composemagic up` alone", key=key))
+                    self.report.remarks.append(
+                        say("`{key}` is heard where the workflow is served, as by `composemagic up`", key=key)
+                    )
                 else:
                     self.report.not_used(key)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, cast
@@ -18,7 +18,7 @@ from composemagic.workflow.job import ComponentJob, Job, LoopJob, PipelineJob, p
 from composemagic.workflow.outputs import Output
 from composemagic.workflow.outputs import infer as infer_outputs
 
-__all__ = ["Job", "Loaded", "Plan"]
+__all__ = ["Job", "Loaded", "Plan", "no_workflow"]
 
 
 @dataclass(frozen=True)
@@ -175,6 +175,14 @@ class Loaded:
                 )
             )
         if name not in self.plans:
-            near = suggest(name, self.plans)
-            raise UsageError(say("no workflow `{name}`{near}; there is {known}", name=name, near=near, known=known))
+            raise no_workflow(name, self.plans)
         return self.plans[name]
+
+
+def no_workflow(name: str, known: Iterable[str]) -> UsageError:
+    """What is wrong with an id that no workflow has."""
+    names = list(known)
+    if near := suggest(name, names):
+        return UsageError(say("no workflow `{name}`{near}", name=name, near=near))
+    there = listing(f"`{each}`" for each in names)
+    return UsageError(say("no workflow `{name}`; there is {known}", name=name, known=there))

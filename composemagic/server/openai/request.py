@@ -181,7 +181,7 @@ def _content(message: Message, place: str) -> tuple[str, dict[str, list[str]]]:
         raise Misasked(say("`content` is text or a list of parts"), param=place)
     media: dict[str, list[str]] = {}
     for part in content if isinstance(content, list) else ():
-        if isinstance(part, Mapping) and part.get("type") in _MEDIA:
+        if isinstance(part, Mapping) and str(part.get("type")) in _MEDIA:
             kind, address = _medium(part, place)
             media.setdefault(kind, []).append(address)
     return _text(message), media
