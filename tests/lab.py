@@ -80,6 +80,8 @@ class Lab:
     PYTHONPATH and is this checkout unless told otherwise.
     """
 
+    _module, _app, _path = "jupyterlab", "LabApp", "lab/tree"
+
     def __init__(self, environ: Mapping[str, str] | None = None, *, packages: Path = ROOT) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="composemagic-lab-"))
         self.work = self.folder / "work"
@@ -136,7 +138,7 @@ class Lab:
         self._page = self._context.new_page()
         self.console = []
         self._page.on("console", self._heard)
-        self._page.goto(f"{self.url}/lab/tree/{self._name}?reset", timeout=60_000)
+        self._page.goto(f"{self.url}/{self._path}/{self._name}?reset", timeout=60_000)
         status = f"window.jupyterapp && {_PANEL}?.context?.sessionContext?.session?.kernel?.status"
         self.wait_for(
             f"() => ({status}) === 'idle' && {_PANEL}.content.widgets.length > 0", "the notebook's kernel", 60
@@ -328,9 +330,9 @@ class Lab:
             "IdentityProvider.token": "",
             "PasswordIdentityProvider.hashed_password": "",
             "ServerApp.disable_check_xsrf": "True",
-            "LabApp.expose_app_in_browser": "True",
+            f"{self._app}.expose_app_in_browser": "True",
         }
-        command = [sys.executable, "-m", "jupyterlab", *(f"--{key}={value}" for key, value in options.items())]
+        command = [sys.executable, "-m", self._module, *(f"--{key}={value}" for key, value in options.items())]
         with (self.folder / "server.log").open("wb") as log:
             self._server = subprocess.Popen(
                 command, env=self._environ, stdout=log, stderr=log, cwd=self.work, start_new_session=True
@@ -371,6 +373,12 @@ class Lab:
         with urllib.request.urlopen(request, timeout=10) as answer:
             body: bytes = answer.read()
         return body
+
+
+class Notebook7(Lab):
+    """The same with Jupyter Notebook 7 in JupyterLab's place."""
+
+    _module, _app, _path = "notebook", "JupyterNotebookApp", "notebooks"
 
 
 def _notebook(cells: Sequence[str | Mapping[str, Any]]) -> Notebook:

@@ -279,9 +279,44 @@ def test_what_is_drawn(row: Row) -> None:
 
 def test_how_it_shows_itself() -> None:
     diagram = load("- {id: only}").diagram()
-    assert diagram._repr_mimebundle_() == {"text/vnd.mermaid": str(diagram), "text/plain": diagram.tree}
+    data = diagram._repr_mimebundle_()
+    assert data.pop("text/html") == f'<div class="mathjax_ignore tex2jax_ignore">{diagram.svg}</div>'
+    assert data == {"text/vnd.mermaid": str(diagram), "text/plain": diagram.tree}
     assert repr(diagram) == diagram.tree
     assert str(diagram).endswith("\n") and not diagram.tree.endswith("\n")
+
+
+# -- our own picture -----------------------------------------------------------------------------------------------------
+
+# the boxes of our own picture, and its arrows: those with dashes are chosen by somebody
+PICTURES = {
+    "one job": (["only"], []),
+    "one after the other, said and implied": (["a", "b", "c"], ["a → b", "b → c"]),
+    "all of, and any of": (["a", "b", "c", "d"], ["a → d", "b → d", "c → d"]),
+    "if, and what it chooses waits for it": (
+        ["check", "high", "low"],
+        ["check → high (gt 3)", "check → low (not gt 3)"],
+    ),
+    "switch": (["pick", "a", "b"], ['pick → a ("yes")', "pick → b (2, otherwise)"]),
+    "after a failure": (["try", "sorry"], ["try → sorry (on error)"]),
+    "a way back": (["start", "draft", "check"], ["start → draft", "draft → check", 'check → draft (eq "bad")']),
+    "bodies within bodies": (["each", "do", "1", "2", "last"], ["each → last"]),
+}
+
+
+@pytest.mark.parametrize("case", PICTURES)
+def test_the_picture_has_the_same_jobs_and_ways(case: str) -> None:
+    boxes, arrows = PICTURES[case]
+    svg = load(ROWS[case].jobs).diagram().svg
+    assert re.findall(r'font-weight="bold">([^<]*)</text>', svg) == boxes
+    assert html.unescape(re.findall(r"<desc [^>]*>(.*?)</desc>", svg)[0]) == "; ".join(arrows or boxes)
+
+
+def test_very_many_jobs_have_no_picture() -> None:
+    for count, has_picture in ((60, True), (61, False)):
+        diagram = load("\n".join(f"- {{id: job{number}}}" for number in range(count))).diagram()
+        assert bool(diagram.svg) is has_picture
+        assert ("text/html" in diagram._repr_mimebundle_()) is has_picture
 
 
 # -- hostile words -------------------------------------------------------------------------------------------------------
@@ -336,16 +371,23 @@ def test_a_tree_is_one_line_a_job() -> None:
 
 @pytest.mark.browser
 def test_jupyterlab_draws_it(lab: Lab) -> None:
-    """Every hostile word is a box that shows it, and nothing else is in the picture."""
+    """Every hostile word is a box that shows it, and nothing else is in the picture, in ours nor in Mermaid's."""
     quoted = "\n".join(f"    - {{id: {_quoted(text)}}}" for text in HOSTILE)
     cell = f"%%compose review --diagram\nworkflow:\n  title: Review\n  jobs:\n{quoted}\n{WRITER}"
-    lab.open(["%load_ext composemagic", cell])
+    drawn = 'display({"text/vnd.mermaid": str(review.diagram())}, raw=True)'
+    lab.open(["%load_ext composemagic", cell, drawn])
     lab.run(0)
     lab.run(1)
-    lab.wait_for("document.querySelector('.jp-RenderedMermaid img')", "the picture", timeout=60)
-    [output] = lab.outputs(1)
-    assert output["output_type"] == "display_data"
-    assert "".join(output["data"]["text/plain"]).startswith("Review\n├── ")
+    lab.wait_for("document.querySelector('.jp-RenderedHTMLCommon svg rect')", "our picture")
+    boxes = lab.eval("() => [...document.querySelectorAll('svg > g > title')].map((one) => one.textContent)")
+    assert boxes == [f"{' '.join(text.split())}: echo writer" for text in HOSTILE]
+    assert not lab.eval("() => document.querySelector('.jp-OutputArea-output').querySelector('a, img, script, iframe')")
+    lab.run(2)
+    lab.wait_for("document.querySelector('.jp-RenderedMermaid img')", "Mermaid's picture", timeout=60)
+    [told] = lab.outputs(1)
+    assert told["output_type"] == "display_data"
+    assert "".join(told["data"]["text/plain"]).startswith("Review\n├── ")
+    [output] = lab.outputs(2)
     picture = "".join(output["data"]["image/svg+xml"])
     assert not re.search(r"<(script|a|img|i|iframe|math)[\s>]", picture)
     labels = re.findall(r'<span class="nodeLabel[^"]*"><p>(.*?)</p></span>', picture, re.DOTALL)

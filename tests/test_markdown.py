@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from composemagic.notebook import markdown
-from composemagic.notebook.markdown import LIMIT, Growing, plain, render
+from composemagic.notebook.markdown import LIMIT, LINES, Growing, plain, render
 from composemagic.text import STRAY
 from tests.lab import Lab
 
@@ -574,6 +574,33 @@ def test_one_endless_block_stays_in_proportion(name: str) -> None:
     assert time.process_time() - started < 30  # a few seconds; were it quadratic, minutes
     assert html == render(text)
     assert growing.text == text
+
+
+@pytest.mark.parametrize("end", ["", "Some", "Some words", "> Some", "- ", "x" * 2 * LIMIT])
+def test_what_is_finished_is_told_once_wherever_the_text_stops(end: str) -> None:
+    growing = Growing()
+    for _ in range(4):
+        growing.add("Some words of a part.\n\n" * (LIMIT // 23) + "More ")
+        assert len(growing.step().tail) < 200
+    growing.add(f"\n\nA part.\n\n{end}")
+    assert len(growing.step().tail) < 200 + len(end)
+
+
+@pytest.mark.parametrize("pieces", [1, 7, 600])
+def test_very_many_lines_are_shown_as_written_from_there_on(pieces: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    count = 2_000
+    assert count < LINES
+    monkeypatch.setattr(markdown, "LINES", count)
+    text = "*a*\n\n" * count
+    growing = Growing()
+    for place in range(0, len(text), len(text) // pieces):
+        growing.add(text[place : place + len(text) // pieces])
+        if pieces < 100:
+            growing.html()
+    page = growing.html()
+    assert page == render(text)
+    assert page.count("<em>a</em>") < count
+    assert page.count("<em>a</em>") + page.count("*a*") == count
 
 
 @pytest.mark.parametrize("text", ["word " * LIMIT, "words\n" * LIMIT, "a\n\n- b\n\n" + "  c d e\n\n" * LIMIT])

@@ -18,7 +18,9 @@ from composemagic.engine.events import Delta, JobFinished, JobStarted, Notice, P
 from composemagic.engine.run import Run
 from composemagic.notebook.ask import Ask
 from composemagic.notebook.jobs import html_lines, overview, text_lines
-from composemagic.notebook.look import clipped
+from composemagic.notebook.lights import Lights
+from composemagic.notebook.look import STYLE, clipped
+from composemagic.notebook.markdown import render
 from composemagic.notebook.media import LARGEST, kind_of, media
 from composemagic.notebook.plain import Plain
 from composemagic.notebook.still import bundle
@@ -158,6 +160,91 @@ def test_jobs_that_run_wait_and_are_stopped() -> None:
     run.wait(SECONDS)
     assert overview(run) == "2 jobs: 1 skipped, 1 stopped"
     assert "■ stopped" in bundle(run)["text/plain"]
+
+
+# -- the picture of the jobs
+
+CHAIN = """
+workflow:
+  title: Chain
+  output: ${jobs.c.output as stream/text}
+  jobs:
+  - {id: a, component: {type: echo, action: {text: "x y z x y z", delay: 0.1}}}
+  - {id: b, depends_on: [a], component: {type: echo, action: {text: "x y", delay: 0.1}}}
+  - {id: c, depends_on: [b], component: {type: echo, action: {text: "some words at the end of it all", delay: 0.1}}}
+"""
+
+
+def pictures_of(yaml: str) -> list[str]:
+    """The pictures that a live view sends, in order."""
+    run, seen = composemagic.load(yaml).stream(), []
+    view = Live("Chain", place=lambda _: None)
+    made = view._make_room
+
+    def watched(lights: Lights) -> Any:
+        picture = made(lights)
+        picture.observe(lambda change: seen.append(change["new"]), "value")
+        return picture
+
+    view._make_room = watched  # type: ignore[method-assign]
+    view.show()
+    view.follow(run)
+    view.closed.result(SECONDS)
+    return seen
+
+
+def signs(picture: str) -> str:
+    return "".join(re.findall(r'fill="currentColor"[^>]*>(.) \w+</text>', picture))
+
+
+def test_the_jobs_light_up_and_only_news_is_sent() -> None:
+    seen = [signs(picture) for picture in pictures_of(CHAIN)]
+    assert seen[0] == "▶○○"
+    assert seen[-1] == "✓✓▶"
+    assert len(seen) == len(set(seen)) <= 4
+
+
+def test_what_needs_no_picture() -> None:
+    alone = "workflow:\n  job: {component: {type: echo, action: {text: a b c d e f g, delay: 0.1}}}\n"
+    assert pictures_of(alone) == []
+    assert pictures_of(PARTS) == []  # jobs that are not connected
+    assert pictures_of(CHAIN.replace("0.1", "0.001")) == []  # over at once
+
+
+def test_more_than_twenty_jobs_have_their_lines_only() -> None:
+    for count, pictures in ((20, 1), (21, 0)):
+        jobs = [{"id": f"j{n}", "component": {"type": "echo", "action": {"text": "x"}}} for n in range(count)]
+        jobs[1]["depends_on"] = ["j0"]
+        assert bundle(ran(json.dumps({"workflow": {"jobs": jobs}})))["text/html"].count("<svg") == pictures
+
+
+def test_the_picture_stands_with_the_lines_in_the_static_copy() -> None:
+    page = bundle(ran(FAILING))["text/html"]
+    assert signs(page) == "✓✗–"
+    assert page.index("3 jobs") < page.index("<svg") < page.index("✗ <b>bad</b>")
+    assert "good: done; ✗ bad: failed; – late: skipped" in page
+    page = bundle(ran(CHAIN.replace("0.1", "0")))["text/html"]
+    assert re.search(r"<details><summary>3 jobs: 3 done</summary><div><div class=.compose-graph.><svg", page)
+
+
+def test_a_picture_tells_who_asks() -> None:
+    run = composemagic.load(ASKING).stream()
+    until(lambda: run.status == "interrupted", "the questions")
+    assert signs(Lights(run).svg()) == "??○"
+    run.cancel()
+    run.wait(SECONDS)
+    assert signs(Lights(run).svg()) == "■■–"
+
+
+def test_ways_that_were_taken() -> None:
+    run = ran(
+        "workflow:\n  jobs:\n"
+        "  - {id: choose, type: if, input: 1, operator: eq, value: 1, if_true: left, if_false: right}\n"
+        "  - {id: left, component: {type: echo, action: {value: l}}}\n"
+        "  - {id: right, component: {type: echo, action: {value: r}}}\n"
+    )
+    ways = re.findall(r'opacity="(0\.\d+)"><path', Lights(run).svg())
+    assert ways == ["0.9", "0.45"]
 
 
 # -- values: what is shown, and in which words
@@ -322,6 +409,31 @@ def test_json_lines_are_a_tree_of_their_values() -> None:
     assert data["text/plain"].startswith('"a"\n" b"\n')
 
 
+LONG_TEXTS = {
+    # a text, whether it is folded to its beginning
+    "short": ("word " * 700, False),
+    "many characters": ("word " * 900, True),
+    "many lines of code": ("```\n" + "x\n" * 70 + "```\n", True),
+    "few lines of code": ("```\n" + "x\n" * 50 + "```\n", False),
+    "many items": ("- a\n" * 70, True),
+    "many paragraphs": ("a\n\n" * 70, True),
+    "lines of one paragraph": ("a\n" * 70, False),
+}
+
+
+@pytest.mark.parametrize("case", LONG_TEXTS)
+def test_a_long_text_is_folded_to_its_beginning_and_nothing_is_lost(case: str) -> None:
+    text, is_folded = LONG_TEXTS[case]
+    run = ran(json.dumps({"workflow": {"job": {"component": {"type": "echo", "action": {"text": text}}}}}))
+    data = bundle(run)
+    assert (f"show all {len(text):,} characters" in data["text/html"]) is is_folded
+    assert data["text/html"].count(render(text)) == 1
+    assert data["text/plain"].startswith(run.text)
+    if is_folded:
+        assert without_tags(data["text/html"]).startswith("show all")  # CSS puts it behind
+        assert bundle(ran(echoing({"a": 1})))["text/html"].count("compose-long") == STYLE.count("compose-long")
+
+
 def noted(*notes: Notice) -> Run:
     run = ran(echoing("words"))
     run._record._said[1:1] = notes
@@ -383,6 +495,46 @@ def test_pieces_that_are_values_stand_one_a_line_the_last_ones() -> None:
     assert page.count(' w"') == 50
     assert "… 30 before" in page
     assert streams.texts() == {}
+
+
+def grown(text: str, step: int, every: int) -> tuple[list[str], Streams]:
+    """A text that comes in pieces, and what is shown of it every so many of them."""
+    run, streams, shown = ran(echoing("x")), Streams(), []
+    for number, place in enumerate(range(0, len(text), step)):
+        streams.add(run, Delta(text[place : place + step]))
+        if number % every == every - 1:
+            shown.append(streams.html())
+    return [*shown, streams.html()], streams
+
+
+ENDLESS = {
+    "paragraphs": "".join(f"Some *words* of part {number}.\n\n" for number in range(3000)),
+    "code": "```python\n" + "".join(f"print({number} < 1)\n" for number in range(16000)),
+    "code that ends": "```\n" + "x\n" * 60_000 + "```\n" + "Words.\n\n" * 20 + "```js\n" + "y\n" * 60_000,
+    "one long line": "word " * 50_000,
+    "lazy lines of a quote": "> a\n" + "b\n" * 40_000,
+    "items": "- a\n" * 17_000,
+}
+
+
+@pytest.mark.parametrize("case", ENDLESS)
+def test_of_a_very_long_text_the_end_is_shown_while_it_grows(case: str) -> None:
+    text = ENDLESS[case]
+    shown, streams = grown(text, 2_000, 16)
+    assert max(map(len, shown)) < 400_000
+    assert sum(map(len, shown)) < 25 * 100_000
+    assert "… all of it is shown at the end" in shown[-1]
+    for page in shown:
+        for tag in ("pre", "code", "p", "div", "blockquote", "ul", "em"):
+            assert len(re.findall(f"<{tag}[ >]", page)) == page.count(f"</{tag}>"), tag
+    assert without_tags(shown[-1]).endswith(" ".join(text[-40:].replace("- ", "").split()[-3:]))
+    assert streams.texts()[()] == render(text)
+
+
+def test_a_text_that_is_not_so_long_is_shown_whole() -> None:
+    text = ENDLESS["code that ends"][:30_000] + "```\nand *more*\n"
+    shown, _ = grown(text, 50, 3)
+    assert shown[-1] == render(text)
 
 
 # -- waiting before it is tried again
@@ -513,6 +665,18 @@ def test_a_question_that_nobody_answered_is_told() -> None:
     run.cancel()
     run.wait(SECONDS)
     assert bundle(run)["text/plain"].count("→ not answered\n") == 1  # and the last line
+
+
+def test_a_question_of_a_stopped_run_is_not_answered_in_what_is_left() -> None:
+    run = composemagic.load(ASKING).stream()
+    left: list[Any] = []
+    view = Live("Letter", place=left.append)
+    view.follow(run)
+    until(lambda: run.status == "interrupted", "the questions")
+    run.cancel()
+    view.closed.result(SECONDS)
+    assert left[-1]["text/plain"].count("→ not answered") == 2
+    assert "yet" not in left[-1]["text/plain"] + left[-1]["text/html"]
 
 
 def test_closing_leaves_no_widget_behind() -> None:

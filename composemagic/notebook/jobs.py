@@ -8,10 +8,11 @@ from typing import Any
 
 from composemagic.engine.run import Run
 from composemagic.notebook.look import RED, clipped, escaped
+from composemagic.picture.graph import Light
 from composemagic.text import plain
 from composemagic.words import say
 
-__all__ = ["are_several", "html_lines", "overview", "text_line", "text_lines", "went_well"]
+__all__ = ["are_several", "html_lines", "lights", "overview", "text_line", "text_lines", "went_well"]
 
 _MARKS = {
     "waiting": "○", "running": "▶", "streaming": "▶", "asking": "?", "done": "✓", "routed": "→", "skipped": "–",
@@ -48,6 +49,17 @@ def text_line(run: Run, job: str) -> str:
     return f"{_MARKS[status]} {plain(clipped(job))}: {' · '.join(_words(run, state, status))}"
 
 
+def lights(run: Run) -> dict[str, Light]:
+    """How far each job is, without its seconds: what changes only when a job's status does."""
+    asking = {point.job_id for point in run.points}
+    found = {}
+    for state in run.jobs.values():
+        # one that streams runs
+        status = _status(state, asking).replace("streaming", "running")
+        found[state.id] = Light(status, _MARKS[status], _told(state, status))
+    return found
+
+
 def overview(run: Run) -> str:
     """How many jobs there are, and in which status."""
     asking = {point.job_id for point in run.points}
@@ -71,8 +83,12 @@ def _status(state: Any, asking: set[str]) -> str:
     return "asking" if state.id in asking and state.status == "running" else state.status
 
 
+def _told(state: Any, status: str) -> str:
+    return say("chose {job}", job=clipped(state.to or "")) if status == "routed" else _status_word(status)
+
+
 def _words(run: Run, state: Any, status: str) -> list[str]:
-    words = [say("chose {job}", job=clipped(state.to or "")) if status == "routed" else _status_word(status)]
+    words = [_told(state, status)]
     if state.started_at is not None and status not in ("waiting", "skipped"):
         end = state.ended_at if state.ended_at is not None else run.timing.total
         seconds = max(0.0, (run.elapsed() if end is None else end) - state.started_at)

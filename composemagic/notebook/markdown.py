@@ -12,7 +12,7 @@ language of a code fence comes from the text.
 The text is read as a row of top-level blocks. A block is cut off and rendered for good when the next one has begun, which
 in CommonMark is known as soon as the next one's first line is complete. A top-level code fence is escaped line by line. Any
 other block beyond `LIMIT` characters is cut there and what follows is read as a new block, so that the work stays in
-proportion to the text.
+proportion to the text. A line costs as much as many characters: what follows `LINES` lines is shown as it was written.
 """
 
 from __future__ import annotations
@@ -34,10 +34,13 @@ from markdown_it.utils import EnvType, OptionsDict
 
 from composemagic.text import STRAY, UNFINISHED, plain
 
-__all__ = ["LIMIT", "Growing", "Step", "plain", "render"]
+__all__ = ["LIMIT", "LINES", "Growing", "Step", "framed", "plain", "render"]
 
 LIMIT = 32_000
 """Characters of one top-level block (code fences excepted) that are rendered as one."""
+
+LINES = 20_000
+"""Lines of a text, those of code fences excepted, that are read as Markdown; one of many elements counts for several."""
 
 NESTING = 24
 """Blocks within blocks: a list takes two. A deeper block is shown as it was written."""
@@ -51,6 +54,7 @@ _CODE_FOOT = "</code></pre>\n"
 
 _ALLOWED = re.compile(r"(?:https?://|mailto:)[^\s]", re.IGNORECASE)
 _LANGUAGE = re.compile(r"[A-Za-z0-9+#-]{1,30}")
+_NEVER = re.compile(r"(?!)")
 _ACTIVE = re.compile(r"[\[\]!*_~<`&\\]")
 
 
@@ -59,6 +63,11 @@ def render(text: str) -> str:
     growing = Growing()
     growing.add(text)
     return growing.html()
+
+
+def framed(html: str) -> str:
+    """The HTML of blocks as a text of its own, in which no front end looks for TeX."""
+    return f"{_HEAD}{html}{_FOOT}"
 
 
 class Step(NamedTuple):
@@ -90,6 +99,7 @@ class Growing:
         self._opened_at = 0  # where in it the code block begins that is not closed
         self._tail = ""
         self._code: _Code | None = None  # the fence that the tail continues
+        self._lines = 0  # frozen
         self._references: dict[str, Any] = {}
         self._read: tuple[str, list[_Block]] = ("", [])
 
@@ -108,7 +118,7 @@ class Growing:
         tail = self._advance()
         closed, opened = self._parts()
         self._given, self._frozen, self._opened_at = ["".join(self._given)], [closed, opened], 1
-        return f"{_HEAD}{self._given[0]}{closed}{opened}{tail}{_FOOT}"
+        return framed(f"{self._given[0]}{closed}{opened}{tail}")
 
     def step(self) -> Step:
         """The same for a page that keeps what it was given: what is new since the last step, and the unfinished end."""
@@ -145,7 +155,9 @@ class Growing:
             return self._settle_code(self._code)
         window = self._tail[: LIMIT + LIMIT // 8]
         blocks = self._blocks(window)
-        cut = next((block for block in blocks if len(block) > LIMIT), None) or _last_begun(blocks, window)
+        cut = next((block for block in blocks if len(block) > LIMIT), None) or _last_begun(
+            blocks, window, is_cut=len(window) < len(self._tail)
+        )
         if not cut:
             return False
         if cut.start:
@@ -160,11 +172,17 @@ class Growing:
         return True
 
     def _freeze(self, blocks: Sequence[_Block], end: int) -> None:
-        self._frozen += [block.html for block in blocks]
         for block in blocks:
+            self._frozen.append(block.html)
             self._references |= {
                 label: entry for label, entry in block.references.items() if label not in self._references
             }
+            self._lines += max(self._tail.count("\n", block.start, block.end), block.html.count("<") // 4)
+            if self._lines > LINES:
+                end = block.end
+                self._code, self._opened_at = _Code(_NEVER, 0), len(self._frozen)
+                self._frozen.append(_code_head(""))
+                break
         self._tail = self._tail[end:]
         self._read = ("", [])
 
@@ -267,17 +285,17 @@ def _block(text: str, tokens: Sequence[Token], start: int, references: Mapping[s
     return _Block(start, start + len(text), kind, html, fence, references)
 
 
-def _last_begun(blocks: Sequence[_Block], text: str) -> _Block | None:
-    """The last block if no later text can take away its first line.
+def _last_begun(blocks: Sequence[_Block], text: str, *, is_cut: bool) -> _Block | None:
+    """The last block if no later text can take away its first line, else the one before it.
 
     A partial line can: `#` is a heading, `#x` is not. A table takes its second line as well, unless a blank line stands
-    before it.
+    before it. `is_cut`: the text goes on, and a line that is still not complete is long enough to say what it is.
     """
-    if not blocks:
-        return None
-    last = blocks[-1]
-    needed = 2 if last.kind == "table_open" and not text.endswith("\n\n", 0, last.start) else 1
-    return last if text.count("\n", last.start) >= needed else None
+    for last in blocks[:-3:-1]:
+        needed = 2 if last.kind == "table_open" and not text.endswith("\n\n", 0, last.start) else 1
+        if text.count("\n", last.start) >= needed or (is_cut and last.start > 0):
+            return last
+    return None
 
 
 def _break(text: str) -> int:

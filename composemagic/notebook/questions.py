@@ -125,7 +125,9 @@ def _asked(run: Run) -> list[tuple[Point, str]]:
                 points |= {point.id: point for point in asked}
             case Resumed(answered, answers=answers):
                 outcomes |= {name: _outcome(run, answers.get(name)) for name in answered}
-    missing = say("→ not answered") if run.done else say("→ not answered yet")
+    # a run that tells its last event is not `done` yet
+    is_open = run.status in ("running", "interrupted")
+    missing = say("→ not answered yet") if is_open else say("→ not answered")
     return [(point, outcomes.get(name, missing)) for name, point in points.items()]
 
 

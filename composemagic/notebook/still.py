@@ -9,7 +9,8 @@ from composemagic.engine.events import Delta, Notice
 from composemagic.engine.run import Run
 from composemagic.engine.summary import summary
 from composemagic.notebook import jobs
-from composemagic.notebook.look import FAINT, FRAME, RED, SMALL, STYLE, escaped, folded, preformatted
+from composemagic.notebook.lights import Lights
+from composemagic.notebook.look import FAINT, FRAME, RED, SMALL, STYLE, escaped, folded, preformatted, shortened
 from composemagic.notebook.markdown import render
 from composemagic.notebook.questions import asked_html, asked_text
 from composemagic.notebook.tree import at_path, tree, value_text
@@ -105,7 +106,9 @@ def _places(run: Run) -> list[Path]:
 def _texts(value: Any, places: Iterable[Path], known: Mapping[Path, str]) -> dict[Path, str]:
     """The texts at these places as HTML: they are for people, and read as Markdown."""
     found = {path: at_path(value, path) for path in places}
-    return {path: known.get(path) or render(text) for path, text in found.items() if isinstance(text, str)}
+    return {
+        path: shortened(known.get(path) or render(text), text) for path, text in found.items() if isinstance(text, str)
+    }
 
 
 # -- what stands below it ------------------------------------------------------------------------------------------------
@@ -114,8 +117,16 @@ def _texts(value: Any, places: Iterable[Path], known: Mapping[Path, str]) -> dic
 def _jobs_html(run: Run) -> str:
     if not jobs.are_several(run):
         return ""
-    lines = folded(escaped(jobs.overview(run)), jobs.html_lines(run), is_open=not jobs.went_well(run))
+    body = _beside(Lights(run).svg(), jobs.html_lines(run))
+    lines = folded(escaped(jobs.overview(run)), body, is_open=not jobs.went_well(run))
     return f'<div style="{SMALL}">{lines}</div>'
+
+
+def _beside(picture: str, lines: str) -> str:
+    """The picture of the jobs, and their lines below it, or beside it where there is room."""
+    if not picture:
+        return lines
+    return f'<div class="compose-graph">{picture}<div>{lines}</div></div>'
 
 
 def _jobs_text(run: Run) -> list[str]:

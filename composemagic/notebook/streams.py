@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from typing import Any, NamedTuple
 
 from composemagic.engine.events import Delta
 from composemagic.engine.run import Run
 from composemagic.notebook.look import clipped, escaped, preformatted
-from composemagic.notebook.markdown import Growing, Step
+from composemagic.notebook.markdown import LIMIT, Growing, Step, framed
 from composemagic.notebook.tree import at_path, value_text
 from composemagic.words import say
 
@@ -16,8 +17,11 @@ __all__ = ["News", "Streams"]
 
 Path = tuple[str | int, ...]
 
+_CODE = re.compile("<pre><code[^>]*>")
+
 _MOST_WHOLE = 8  # of more streams nobody reads all: each shows its last line
 _TAIL = 160  # characters
+_SHOWN = 40_000  # characters of HTML that are finished, of a text while it grows
 _PIECES = 50
 _PIECE = 2_000  # characters
 
@@ -51,10 +55,10 @@ class Streams:
         stream.add(value)
 
     def html(self, job: str | None = None) -> str:
-        """What the streams of a job, or all, have given."""
+        """What the streams of a job, or all, have given; of a very long text the end."""
         is_whole = len(self._all) <= _MOST_WHOLE
         return "".join(
-            _labelled(path, stream.html() if is_whole else stream.tail())
+            _labelled(path, stream.end() if is_whole else stream.tail())
             for (giver, path), stream in self._all.items()
             if job in (None, giver)
         )
@@ -77,21 +81,59 @@ class _Text:
 
     def __init__(self) -> None:
         self._growing = Growing()
+        self._fresh: list[str] = []
         self._tail = ""
         self._has_more = False
+        self._last: deque[tuple[str, str]] = (
+            deque()
+        )  # finished HTML, each piece with the code block that it goes on with
+        self._code = ""
+        self._is_cut = False
 
     def add(self, value: Any) -> None:
         text = value if isinstance(value, str) else value_text(value)
-        self._growing.add(text)
+        self._fresh.append(text)
         end = self._tail + text[-_TAIL:]
         self._has_more = self._has_more or len(end) > _TAIL or len(text) > _TAIL
         self._tail = end[-_TAIL:]
 
     def html(self) -> str:
+        """All of it."""
+        self._growing.add(self._taken())
         return self._growing.html()
 
     def step(self) -> Step:
+        self._growing.add(self._taken())
         return self._growing.step()
+
+    def end(self) -> str:
+        """All of it, of a long text the end: that is what grows, and everything shown is sent again and again."""
+        text = self._taken()
+        for place in range(0, max(1, len(text)), LIMIT):
+            self._growing.add(text[place : place + LIMIT])
+            step = self._growing.step()
+            self._keep(step)
+        dim = (
+            f'<div class="compose-dim">{escaped(say("… all of it is shown at the end"))}</div>' if self._is_cut else ""
+        )
+        begun = self._last[0][0] if self._is_cut else ""
+        return dim + framed(f"{begun}{''.join(html for _, html in self._last)}{step.tail}")
+
+    def _keep(self, step: Step) -> None:
+        """Keep what is finished, as far as it is still shown."""
+        if not (step.frozen or step.opened):
+            return
+        self._last.append((self._code, step.frozen + step.opened))
+        begun = _CODE.match(step.opened)
+        self._code = begun[0] if begun else self._code if step.opened else ""
+        size = sum(len(html) for _, html in self._last)
+        while size - len(self._last[0][1]) > _SHOWN:
+            size -= len(self._last.popleft()[1])
+            self._is_cut = True
+
+    def _taken(self) -> str:
+        text, self._fresh = "".join(self._fresh), []
+        return text
 
     def tail(self) -> str:
         return f"{'…' if self._has_more else ''}{escaped(clipped(self._tail, _TAIL))}"
@@ -118,6 +160,8 @@ class _Pieces:
         before = self._count - len(self._last)
         head = f'<div class="compose-dim">{escaped(say("… {count} before", count=before))}</div>' if before else ""
         return head + preformatted("\n".join(value_text(value, _PIECE) for value in self._last))
+
+    end = html
 
     def step(self) -> Step:
         return Step("", "", self.html())

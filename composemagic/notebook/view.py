@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from composemagic.engine.events import Delta, Event, Interrupted, Notice, Point, Resumed, RunStarted, Waiting
 from composemagic.engine.loop import private_loop
@@ -27,6 +28,7 @@ from composemagic.engine.record import is_last
 from composemagic.engine.run import Run
 from composemagic.notebook import jobs
 from composemagic.notebook.ask import Ask
+from composemagic.notebook.lights import Lights
 from composemagic.notebook.look import FRAME, SMALL, STYLE, clipped, escaped
 from composemagic.notebook.plain import Plain
 from composemagic.notebook.still import Still, bundle
@@ -36,6 +38,9 @@ from composemagic.notebook.widget import unpin, widget_bundle
 from composemagic.text import plain
 from composemagic.words import say
 
+if TYPE_CHECKING:
+    import ipywidgets as widgets
+
 __all__ = ["Live", "Plain", "Quiet", "Still", "View", "bundle"]
 
 _TEXT_SECONDS = 1 / 10
@@ -43,6 +48,10 @@ _HEAD_SECONDS = 1 / 4
 _SECONDS_SHOWN = 1.0  # how often the seconds of jobs that run are shown anew
 _SMALL_BODY = 20_000  # characters that are sent for that alone
 _BYTES_PER_SECOND = 160_000  # of 200,000: messages have heads, and HTML in JSON has escapes
+_PICTURE_SECONDS = 1 / 5
+_PICTURE_BYTES = 20_000  # of them a second, for the picture of the jobs
+_SHORT = 0.4  # seconds of a run that is over before anybody could look at a picture
+_NARROW = 400  # pixels of a picture that leaves room beside it
 _CLOSE_SECONDS = 2.0
 _SPINNER = "◐◓◑◒"
 
@@ -116,6 +125,10 @@ class Live:
         self._size = 0
         self._text_due = 0.0
         self._head_pushed, self._head_due = self._begun, self._begun + _HEAD_SECONDS
+        self._lights: Lights | None = None
+        self._picture: widgets.HTML | None = None
+        self._picture_due = self._begun + _SHORT
+        self._is_moved = False  # a job's status may have changed
         self._timer: asyncio.TimerHandle | None = None
         self._build(stop)
 
@@ -188,10 +201,27 @@ class Live:
                     self._is_stale = True
                 case RunStarted():
                     self._is_stale = jobs.are_several(run)
+                    self._lights = Lights(run)
                 case _:
                     self._is_stale = self._is_stale or jobs.are_several(run)
-        if not (has_timer or self._failure or is_over):
+            self._is_moved = self._is_moved or (bool(self._lights) and not isinstance(event, Delta | Notice | Waiting))
+        if not ((has_timer and not self._is_moved) or self._failure or is_over):
             self._push_when_due()
+
+    def _make_room(self, lights: Lights) -> widgets.HTML:
+        """A place for the picture of the jobs: above their lines, a narrow one beside them."""
+        import ipywidgets as widgets
+
+        shared = {"layout": self._header.layout}
+        picture = widgets.HTML(style=self._header.style, **shared)
+        self._widgets.append(picture)
+        parts: list[widgets.Widget] = [picture, self._output]
+        if lights.width < _NARROW:
+            parts = [widgets.HBox(parts, **shared)]
+            self._widgets += parts
+        head, _, *rest = self._box.children
+        self._box.children = [head, *parts, *rest]
+        return picture
 
     def _count(self) -> None:
         if not self._deltas:
@@ -220,7 +250,13 @@ class Live:
             self._header.value = self._headline()
             self._head_pushed, self._head_due = now, now + _HEAD_SECONDS
             self._is_stale = self._is_stale or self._has_old_seconds(now)
-        due = min(self._head_due, self._text_due) if self._is_stale else self._head_due
+        if self._is_moved and now >= self._picture_due:
+            self._push_picture(now)
+        due = min(
+            self._head_due,
+            self._text_due if self._is_stale else math.inf,
+            self._picture_due if self._is_moved else math.inf,
+        )
         self._come_back(due - time.monotonic())
 
     def _has_old_seconds(self, now: float) -> bool:
@@ -252,7 +288,16 @@ class Live:
         self._size = len(body.encode("utf-8", "surrogatepass"))
         now = time.monotonic()
         # what was there is sent again with every push, and rendering an unfinished block costs CPU: at most a fifth of the time
-        self._text_due = begun + max(_TEXT_SECONDS, self._size / _BYTES_PER_SECOND, 5 * (now - begun))
+        rate = _BYTES_PER_SECOND - (_PICTURE_BYTES if self._lights else 0)
+        self._text_due = begun + max(_TEXT_SECONDS, self._size / rate, 5 * (now - begun))
+
+    def _push_picture(self, now: float) -> None:
+        self._is_moved = False
+        if self._lights and (picture := self._lights.news()):
+            self._picture = self._picture or self._make_room(self._lights)
+            least = f"min-width:{self._lights.width:g}px" if self._lights.width < _NARROW else ""
+            self._picture.value = f'{FRAME}<div style="margin:4px 16px 4px 2px;{least}">{picture}</div></div>'
+            self._picture_due = now + max(_PICTURE_SECONDS, len(picture) / _PICTURE_BYTES)
 
     def _body(self) -> str:
         run = self._run

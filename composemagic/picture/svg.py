@@ -58,14 +58,14 @@ def name_of(text: str) -> str:
     return f"compose-{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()[:10]}"
 
 
-def frame(title: str, description: str, height: float, parts: Iterable[str]) -> str:
+def frame(title: str, description: str, height: float, parts: Iterable[str], *, width: float = WIDTH) -> str:
     """A picture. Screen readers read its title and description in place of it."""
     body = "".join(parts)
     shown, told = html.escape(_in_xml(title)), html.escape(_in_xml(description or title))
     name = name_of(body + title)
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-labelledby="{name}-t {name}-d" viewBox="0 0 {WIDTH} {height:g}" '
-        f'width="{WIDTH}" height="{height:g}" style="max-width:100%;height:auto;color:var(--jp-content-font-color1,inherit);{_FONT}">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-labelledby="{name}-t {name}-d" viewBox="0 0 {width:g} {height:g}" '
+        f'width="{width:g}" height="{height:g}" style="max-width:100%;height:auto;color:var(--jp-content-font-color1,inherit);{_FONT}">'
         f'<title id="{name}-t">{shown}</title><desc id="{name}-d">{told}</desc>{body}</svg>'
     )
 

@@ -54,6 +54,23 @@ MANY = json.dumps(
         }
     }
 )
+# Markdown with all that it may have, JSON values, and a row of connected jobs, whose picture lights up
+PART = "## A heading\n\nSome *words*, a [link](https://example.org) and `code`.\n\n- an item\n- another\n\n```python\nprint(1)\n```\n\n"
+MARKDOWN = json.dumps(
+    {"workflow": {"job": {"component": {"type": "echo", "action": {"text": PART * 100, "delay": 0.0015}}}}}
+)
+VALUES = json.dumps({"workflow": {"output": "${output as stream/json}", "job": json.loads(PACED)["workflow"]["job"]}})
+ROW = json.dumps(
+    {
+        "workflow": {
+            "output": "${jobs.job19.output as stream/text}",
+            "jobs": [
+                {"id": f"job{n}", **({"depends_on": [f"job{n - 1}"]} if n else {}), "component": {"type": "echo", "action": {"text": "words " * 50, "delay": 0.002}}}
+                for n in range(20)
+            ],
+        }
+    }
+)  # fmt: skip
 # so many at once as a sweep may have side by side
 CELLS = 12
 _SWEPT = "{kind}(load({yaml!r}), {{'temperature': list(range(12))}}, {{'prompt': 'x'}}, at_once={at_once})"
@@ -178,6 +195,9 @@ def run(rounds: int) -> bool:
     more = Rounds("4,000 deltas at full speed", "n=4000", 4000, [], [])
     paced = Rounds("2,000 deltas, one about every 2 ms", "", 2000, [], [], PACED)
     many = Rounds(f"{JOBS} jobs at once, 50 deltas each", "", JOBS * 50, [], [], MANY)
+    written = Rounds("2,000 deltas of Markdown, one about every 2 ms", "", 2000, [], [], MARKDOWN)
+    values = Rounds("2,000 JSON values, one about every 2 ms", "", 2000, [], [], VALUES)
+    row = Rounds("20 jobs one after the other, 50 deltas each, with their picture", "", 1000, [], [], ROW)
     sweep = Rounds(f"a sweep of {CELLS} with 2,000 deltas each, at full speed, 4 at once", "n=2000", 2000 * CELLS, [], [], at_once=4)  # fmt: skip
     slow = Rounds(f"a sweep of {CELLS} with 2,000 deltas each, all at once, one about every 5 ms", "", 2000 * CELLS, [], [], PACED_SWEEP, CELLS)  # fmt: skip
     with replay_server() as base, started_kernel() as kernel:
@@ -186,10 +206,10 @@ def run(rounds: int) -> bool:
         printing = []
         for _ in range(rounds):
             printing.append(_print_cpu(kernel, PRINT.format(count=2000)))
-            for kind in (fast, more, paced, many, sweep, slow):
+            for kind in (fast, more, paced, written, values, many, row, sweep, slow):
                 kind.once(kernel, base)
     print(f"with out: print: {statistics.median(printing) * 1e6:.1f} µs of CPU a delta")
-    for kind in (fast, more, paced, many, sweep, slow):
+    for kind in (fast, more, paced, written, values, many, row, sweep, slow):
         _tell(report, kind, statistics.median(printing))
     print("twice the deltas, at full speed")
     for name, words in (("messages", "messages"), ("size", "bytes"), ("cpu", "CPU")):
