@@ -68,6 +68,11 @@ class Workflow(Faces):
         return self._plan.id
 
     @property
+    def is_local(self) -> bool:
+        """Whether its OpenAI-style requests go to the embedded model."""
+        return self._local
+
+    @property
     def is_private(self) -> bool:
         """Whether only other workflows run it, and who names it."""
         return self._plan.is_private

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any, Literal, NamedTuple
 
 from composemagic.engine.run import Run
 from composemagic.errors import UsageError
-from composemagic.history.past import Past
+from composemagic.history.past import Past, without_secrets
 from composemagic.prices import tokens
 from composemagic.text import plain
 from composemagic.words import say
@@ -20,7 +20,10 @@ __all__ = ["Comparison", "Piece", "Row", "compare"]
 
 _MOST_WORDS = 4_000  # beyond, lines are compared: word by word would take minutes
 _WORD = re.compile(r"\s+|\w+|[^\w\s]")
-_LINE = re.compile(r"[^\n]*\n?")
+_LINE = re.compile(r"[^\n]*\n|[^\n]+")
+_MOST_LINES = 4_000  # beyond, texts that begin and end in other ways count as other texts
+_LONG = 100_000  # characters
+_TOLD = 120
 
 Kind = Literal["same", "first", "second"]
 
@@ -43,6 +46,15 @@ class Row(NamedTuple):
     def differs(self) -> bool:
         """Whether it does."""
         return self.first != self.second
+
+    def shown(self, most: int) -> tuple[str | None, str | None]:
+        """Both values as lines of at most so many characters: of long ones what stands around the first that differs."""
+        first, second = (None if value is None else " ".join(value.split()) for value in (self.first, self.second))
+        cut = 0
+        if first is not None and second is not None and max(len(first), len(second)) > most:
+            start = _common(first, second)
+            cut = max(0, min(start - most // 4, max(len(first), len(second)) - most + 1))
+        return _clipped(first, cut, most), _clipped(second, cut, most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +82,7 @@ class Comparison:
         for head, rows in ((say("inputs"), self.inputs), (say("request"), self.requests), (say("run"), self.facts)):
             found = [row for row in rows if row.differs]
             if found:
-                lines += [f"{head}:", *(f"  {row.name}: {_told(row.first)} → {_told(row.second)}" for row in found)]
+                lines += [f"{head}:", *(f"  {row.name}: {_told(row)}" for row in found)]
         if not self.is_traced:
             lines.append(_untraced())
         if self.is_same_text:
@@ -110,8 +122,7 @@ def _title(one: Run | Past) -> str:
 
 
 def _inputs(one: Run | Past) -> dict[str, str]:
-    value = one.inputs if isinstance(one, Past) else one.redact.value(one.input)
-    return _leaves(value)
+    return _leaves(one.inputs if isinstance(one, Past) else without_secrets(one))
 
 
 def _facts(one: Run | Past) -> dict[str, str]:
@@ -170,9 +181,34 @@ def _rows(first: Mapping[str, str], second: Mapping[str, str]) -> tuple[Row, ...
 
 def differences(first: str, second: str) -> Iterator[Piece]:
     """The pieces of two texts, word by word; of long ones line by line."""
-    mine, other = _WORD.findall(first), _WORD.findall(second)
-    if len(mine) + len(other) > 2 * _MOST_WORDS:
-        mine, other = _LINE.findall(first), _LINE.findall(second)
+    mine, other = _parts(first, second)
+    start = _common(mine, other)
+    end = _common(mine[start:][::-1], other[start:][::-1])
+    if start:
+        yield Piece("same", "".join(mine[:start]))
+    yield from _between(mine[start : len(mine) - end], other[start : len(other) - end])
+    if end:
+        yield Piece("same", "".join(mine[len(mine) - end :]))
+
+
+def _parts(first: str, second: str) -> tuple[list[str], list[str]]:
+    if len(first) + len(second) <= _LONG:
+        mine, other = _WORD.findall(first), _WORD.findall(second)
+        if len(mine) + len(other) <= 2 * _MOST_WORDS:
+            return mine, other
+    return _LINE.findall(first), _LINE.findall(second)
+
+
+def _common(mine: Sequence[str], other: Sequence[str]) -> int:
+    """How many parts both begin with."""
+    pairs = enumerate(zip(mine, other, strict=False))
+    return next((at for at, (one, two) in pairs if one != two), min(len(mine), len(other)))
+
+
+def _between(mine: list[str], other: list[str]) -> Iterator[Piece]:
+    if len(mine) + len(other) > 2 * _MOST_LINES:  # pairs of all would take minutes
+        yield from [Piece("first", "".join(mine))] * bool(mine) + [Piece("second", "".join(other))] * bool(other)
+        return
     for kind, a, b, c, d in SequenceMatcher(None, mine, other, autojunk=False).get_opcodes():
         if kind == "equal":
             yield Piece("same", "".join(mine[a:b]))
@@ -192,8 +228,12 @@ def _marked(piece: Piece) -> str:
     return piece.text
 
 
-def _told(value: str | None) -> str:
-    if value is None:
-        return say("(none)")
-    line = " ".join(value.split())
-    return line if len(line) <= 120 else f"{line[:119]}…"
+def _told(row: Row) -> str:
+    return " → ".join(say("(none)") if value is None else value for value in row.shown(_TOLD))
+
+
+def _clipped(line: str | None, cut: int, most: int) -> str | None:
+    if line is None:
+        return None
+    kept = f"{'…' if cut else ''}{line[cut:]}"
+    return kept if len(kept) <= most else f"{kept[: most - 1]}…"

@@ -112,8 +112,12 @@ class Conversation:
 
         Raises InputError, UsageError while an answer still comes, and RunError; an interrupt stops the answer.
         """
-        run = self._run_of(self.ask(question, values, attended=False))
-        run.wait()
+        try:
+            run = self._run_of(self.ask(question, values, attended=False))
+            run.wait()
+        except KeyboardInterrupt:  # also one that came before the wait
+            self.stop()
+            raise
         run.raise_for_error()
         return run
 
@@ -169,12 +173,14 @@ class Conversation:
         self.workflow.check(
             {name: value for name, value in inputs.items() if name != self.way.history} | self._stand_in()
         )
-        turn = Turn(question, self.workflow.start(nested(inputs), attended=attended, consents=attended), dict(values))
+        run = self.workflow.start(nested(inputs), attended=attended, consents=attended, begins=False)
+        turn = Turn(question, run, dict(values))
         self.turns = [*before, turn]
         self.log.append(turn)
         if self._keep is not None:
-            self._keep(self._run_of(turn))
+            self._keep(run)
         self._began(turn)
+        run.begin()  # now that `stop` finds it, and who shows it hears all
         return turn
 
     def _stand_in(self) -> dict[str, Any]:
@@ -255,7 +261,7 @@ class Conversation:
         document = self.workflow.document
         which = f" -w {self.workflow.id}" if len(document.get("workflows", ())) > 1 else ""
         return [
-            f"%%compose {name}{which} --check\n{_yaml(document)}",
+            f"%%compose {name}{which}{' --local' if self.workflow.is_local else ''} --check\n{_yaml(document)}",
             f"conversation = {name}.chat({given})\nconversation.restore({turns})\nconversation\n",
         ]
 

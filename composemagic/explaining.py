@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from composemagic.api import Workflow
     from composemagic.engine.run import Run
     from composemagic.transport.exchange import Exchange
+    from composemagic.workflow.inputs import Input
 
 __all__ = ["Explanation", "Would", "explain"]
 
@@ -56,14 +57,14 @@ class Explanation:
         blocks = ["\n".join(_lines(job, named=several)) for job in self.jobs]
         if self.assumed:
             names = listing(f"`{name}`" for name in self.assumed)
-            blocks.append(say("not given, so their names stand in their place: {names}", names=names))
+            blocks.append(say("not given, so their names or plain values stand in their place: {names}", names=names))
         return plain("\n\n".join(block for block in blocks if block))
 
 
 def explain(workflow: Workflow, values: Mapping[str, Any] | None = None) -> Explanation:
     """Work out what a run with these values would send. Nothing is sent, and nothing acts. Raises InputError.
 
-    Of inputs that are missing, `<name>` stands in the place of the value.
+    Of inputs that are missing, `<name>` stands in the place of the value, or a plain value of their type.
     """
     given, assumed = _with_names(workflow, values or {})
     acts: dict[str, str] = {}
@@ -86,8 +87,15 @@ def _with_names(workflow: Workflow, values: Mapping[str, Any]) -> tuple[dict[str
     from composemagic.workflow.written import nested
 
     missing = lacking(workflow.inputs, values)
-    known = {**values, **{one.name: f"<{one.name}>" for one in missing if one.name}}
+    known = {**values, **{one.name: _stand_in(one) for one in missing if one.name}}
     return nested(known), tuple(one.name for one in missing if one.name)
+
+
+def _stand_in(one: Input) -> Any:
+    """The input's name, or the first plain value that its type takes."""
+    name = f"<{one.name}>"
+    found = (name, *one.options, *one.bounds[:1], 0, False, [name], {}, [], [{}], [0], b"", [b""])
+    return next((value for value in found if one.problem(value) is None), name)
 
 
 def _await_rest(run: Run, acts: Mapping[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ from composemagic.words import say
 __all__ = ["cost", "prices", "set_prices", "tokens"]
 
 _MILLION = 1_000_000
+# gpt-4o-2024-08-06, gpt-4-0613, claude-sonnet-4@20250514, llama3:latest; gpt-4o-mini and claude-opus-4-5 are other models
+_VERSION = re.compile(r"(?:[-@:](?:\d{4}-\d{2}-\d{2}|\d{3,8}|v\d+(?:[.:]\d+)*|latest))*")
 _table: dict[str, tuple[float, float]] = {}
 
 
@@ -50,19 +53,23 @@ def _is_price(value: object) -> bool:
 
 
 def tokens(usage: Mapping[str, Any] | None) -> tuple[int | None, int | None]:
-    """The tokens of the input and of the answer, by the names that providers give them."""
-    return _count(usage, "prompt_tokens", "input_tokens", "prompt_eval_count"), _count(
-        usage, "completion_tokens", "output_tokens", "eval_count"
-    )
+    """The tokens of the input and of the answer, by the names that providers give them.
+
+    Those that a provider had in its cache are tokens of the input: Anthropic counts them apart, others with the rest.
+    """
+    given = _count(usage, "prompt_tokens", "input_tokens", "prompt_eval_count")
+    if given is not None:
+        given += (_count(usage, "cache_read_input_tokens") or 0) + (_count(usage, "cache_creation_input_tokens") or 0)
+    return given, _count(usage, "completion_tokens", "output_tokens", "eval_count")
 
 
 def _count(usage: Mapping[str, Any] | None, *names: str) -> int | None:
     found = (usage.get(name) for name in names) if usage else ()
-    return next((int(one) for one in found if isinstance(one, int) and not isinstance(one, bool)), None)
+    return next((int(one) for one in found if isinstance(one, int) and not isinstance(one, bool) and one >= 0), None)
 
 
 def cost(model: str | None, usage: Mapping[str, Any] | None) -> float | None:
-    """What an answer cost; None where the model has no price, or nobody counted."""
+    """What an answer cost, as if nothing came out of a provider's cache; None where the model has no price, or nobody counted."""
     given, answered = tokens(usage)
     price = _price_of(model or "")
     if price is None or given is None or answered is None:
@@ -71,6 +78,6 @@ def cost(model: str | None, usage: Mapping[str, Any] | None) -> float | None:
 
 
 def _price_of(model: str) -> tuple[float, float] | None:
-    names = (name for name in _table if model == name or model.startswith((f"{name}-", f"{name}:", f"{name}@")))
+    names = (name for name in _table if model.startswith(name) and _VERSION.fullmatch(model, len(name)))
     best = max(names, key=len, default=None)
     return None if best is None else _table[best]

@@ -11,7 +11,7 @@ from composemagic.errors import UsageError
 from composemagic.words import say
 from composemagic.workflow.plan import Plan
 
-__all__ = ["speed_of", "Wired", "wired"]
+__all__ = ["Wired", "speed_of", "wired"]
 
 Wired = tuple[Plan, Surroundings]
 

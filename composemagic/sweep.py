@@ -177,9 +177,9 @@ class Trials:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Begin and block until all have ended, at most `timeout` seconds; whether they have. An interrupt stops all."""
-        self.begin()
         end = None if timeout is None else time.monotonic() + timeout
         try:
+            self.begin()  # in here: an interrupt before the wait must stop all, too
             while not self._ended.wait(_POLL_SECONDS):
                 pause()
                 if end is not None and time.monotonic() >= end:
@@ -192,8 +192,8 @@ class Trials:
 
     async def arun(self) -> Self:
         """The same without blocking the caller's loop; cancelling stops all."""
-        self.begin()
         try:
+            self.begin()
             while not self._ended.is_set():
                 await asyncio.sleep(_POLL_SECONDS)  # an interrupt does not wake an idle loop: it is seen when it turns
         except BaseException:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-__all__ = ["DaemonThread", "call_on", "on_daemon"]
+__all__ = ["DaemonThread", "call_on", "on_daemon", "soon_on"]
 
 T = TypeVar("T")
 
@@ -84,7 +84,18 @@ async def on_daemon(call: Callable[[], T]) -> T:
 def call_on(loop: asyncio.AbstractEventLoop, call: Callable[..., Any], *arguments: Any) -> None:
     """Call on another loop's thread; a loop that is closed by now has no one left to tell."""
     try:
-        loop.call_soon_threadsafe(call, *arguments)
+        soon_on(loop, call, *arguments)
     except RuntimeError:
         if not loop.is_closed():
             raise
+
+
+def soon_on(loop: asyncio.AbstractEventLoop, call: Callable[..., Any], *arguments: Any) -> None:
+    """Call in the loop's next turn, from any thread. Raises RuntimeError for one that is closed.
+
+    On its own thread the loop need not be woken, which goes through a socket.
+    """
+    if asyncio._get_running_loop() is loop:
+        loop.call_soon(call, *arguments)
+    else:
+        loop.call_soon_threadsafe(call, *arguments)

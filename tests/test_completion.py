@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 
 from composemagic.completion import suggestions
+from composemagic.completion.suggestions import ids
 from composemagic.components.described import language
+from composemagic.notebook.complete import matcher
 
 VARIABLES = ["HOME", "OPENAI_API_KEY", "OPENAI_BASE_URL"]
 
@@ -104,3 +109,60 @@ def test_the_language_is_not_loaded_for_what_does_not_need_it() -> None:
         raise AssertionError
 
     assert suggestions("a: ${env.H", 0, 10, never, VARIABLES).words[0].text == "HOME"
+
+
+LARGE = 250 * 1024  # characters: what a document may have
+
+
+def filled(before: str, unit: str, after: str) -> str:
+    return f"{before}{unit * ((LARGE - len(before) - len(after)) // len(unit))}{after}"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (filled("jobs:\n", "  - id: a\n", "  - to: |"), ["a"]),
+        (filled("jobs:\n", "  - {id: a}\n", "  - to: |"), ["a"]),
+        (filled("jobs: [", "{id: a}, ", "]\nworkflow:\n  jobs:\n    - to: |"), ["a"]),
+        (filled("component: {type: x, data: ", "A", "==|"), []),
+        (filled("image: ", "A", "==|"), []),
+        (filled("{", "${ ", "{|"), []),
+        (filled("x: a", " ", "|"), []),
+    ],
+    ids=["list", "flow", "one line", "base64 in flow", "base64", "expressions", "spaces"],
+)
+def test_no_text_is_too_large(text: str, words: list[str]) -> None:
+    """Each took minutes where every id, or every character, was looked for from the start again."""
+    assert offered(text)[1] == words
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("jobs:\n- id: a\n- id: b\nother:\n- id: c\n", ["a", "b"]),  # in the column of its key
+        ("workflow:\n  jobs:\n    one:\n      type: x\n    two: {type: y}\ntitle: z\n", ["one", "two"]),
+        (
+            "jobs:\n  - id: a\n    component: {id: p}\n  - {id: b, component: {id: q}}\ncomponents: [{id: r}]\n",
+            ["a", "b"],
+        ),
+        ("job: {id: a}\njobs: [{id: b}, {id: c}]\n", ["a", "b", "c"]),
+        ("jobs:\n  - - id: a\n", ["a"]),
+        ("id: a\njobs:\n", []),
+    ],
+)
+def test_the_ids_of_jobs(text: str, expected: list[str]) -> None:
+    assert sorted(ids(text, "job")) == expected
+
+
+@pytest.mark.parametrize(
+    "line", ["%%compose|", "|%%compose", "%%comp|ose", "  %%compose|", "%%compose -|", "%compose|", "|"]
+)
+def test_the_cursor_may_stand_anywhere_on_the_first_line(line: str) -> None:
+    shell = InteractiveShell.instance()
+    shell.run_line_magic("load_ext", "composemagic")
+    try:
+        context = SimpleNamespace(full_text=line.replace("|", ""), cursor_line=0, cursor_position=line.index("|"))
+        assert "completions" in matcher(shell)(context)
+    finally:
+        shell.run_line_magic("unload_ext", "composemagic")
+        InteractiveShell.clear_instance()

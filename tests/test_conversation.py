@@ -605,3 +605,15 @@ def test_what_a_run_asks_is_answered_in_its_turn() -> None:
             turn.run.answer()
     assert len(box._shown[0].box.children) == 2
     assert turn.answer == "Hi"
+
+
+def test_an_interrupt_before_the_wait_stops_the_answer() -> None:
+    def interrupted(run: Run) -> None:
+        if not chat.turns[:-1]:
+            raise KeyboardInterrupt
+
+    chat = Conversation(composemagic.load("component: {type: echo, text: '${input.q}'}"), keep=interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        chat.say("Hi")
+    assert chat.turns[0].run is not None and chat.turns[0].run.wait(SECONDS) and chat.turns[0].status == "stopped"
+    assert chat.say("And now?").status == "done"

@@ -21,12 +21,12 @@ from composemagic import components, errors
 from composemagic.api import load_text
 from composemagic.cli import _parsers
 from composemagic.cli.options import parsed
+from composemagic.faces import Faces
 from composemagic.language.casts import CASTS
 from composemagic.language.comparison import COMPARISONS
 from composemagic.language.formats import FORMATS
 from composemagic.language.operators import OPERATORS
 from composemagic.language.sources import SOURCES
-from composemagic.faces import Faces
 from composemagic.notebook.magic import ComposeMagics
 from composemagic.words import language, say, speak
 from composemagic.workflow import schema
@@ -250,7 +250,7 @@ HIDDEN = {"__version__", "load_ipython_extension", "unload_ipython_extension"}
 SELDOM = {
     *("run", "start", "check", "unset_variables", "name", "title", "description", "notes"),
     *("wait", "finished", "raise_for_error", "say", "load", "opened", "closed", "elapsed", "encoding", "is_stream", "begin"),
-    *("id", "plan", "is_private", "is_default", "is_one_text", "surroundings", "around", "rehearsed", "document", "getdoc"),
+    *("id", "plan", "is_private", "is_default", "is_one_text", "surroundings", "around", "rehearsed", "is_played", "is_local", "document", "getdoc"),
 }
 
 

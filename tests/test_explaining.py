@@ -62,6 +62,24 @@ def test_without_a_key_and_without_inputs(monkeypatch: pytest.MonkeyPatch) -> No
     assert "`prompt`" in str(found).splitlines()[-1]
 
 
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        ("${input.n as integer}", 0),
+        ("${input.n as number}", 0),
+        ("${input.n as boolean}", False),
+        ("${input.n as select/a,b}", "a"),
+        ("${input.n as slider/2,9,1}", 2),
+        ("${input.n as list}", ["<n>"]),
+        ("${input.n as object}", {}),
+        ("${input.n as text}", "<n>"),
+    ],
+)
+def test_an_input_that_is_missing_has_a_value_of_its_type(written: str, sent: Any) -> None:
+    found = explained(f"component: {{type: http-client, endpoint: 'http://127.0.0.1:9/', body: {{n: '{written}'}}}}")
+    assert found.exchanges[0].body == {"n": sent} and found.assumed == ("n",)
+
+
 def test_each_job_says_what_it_would_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     undo = composemagic.allow("shell")

@@ -12,9 +12,10 @@ import pytest
 
 import composemagic
 from composemagic import Workflow
-from composemagic.comparing import compare
+from composemagic.comparing import Row, compare, differences
 from composemagic.engine.events import Delta, Interrupted, JobFinished, Notice, Point, RunFailed, RunFinished, Waiting
 from composemagic.engine.kept import hear_of
+from composemagic.engine.summary import summary
 from composemagic.errors import RunError, UsageError
 from composemagic.history import Runs
 from composemagic.history.tape import Tape, read, written
@@ -116,7 +117,7 @@ def test_a_table_for_pandas(runs: Runs) -> None:
 def test_the_cost_follows_the_table_of_prices(runs: Runs) -> None:
     made(runs, ECHO, who="x")
     past = runs[-1]
-    past.model, past.usage = "tiny-1", {"prompt_tokens": 100, "completion_tokens": 10}
+    past.model, past.usage = "tiny-001", {"prompt_tokens": 100, "completion_tokens": 10}
     assert (past.tokens_in, past.tokens_out, past.cost) == (100, 10, None)
     set_prices({"tiny": (1, 2)})
     assert past.cost == pytest.approx(0.00012)
@@ -128,7 +129,7 @@ def test_long_ones_give_way(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None
     for who in "abcde":
         made(runs, ECHO, who=who)
     assert [past.number for past in runs] == [3, 4, 5]
-    monkeypatch.setattr("composemagic.history.sequence._MOST_CHARACTERS", 30)
+    monkeypatch.setattr("composemagic.history.sequence._MOST_BYTES", 30)
     made(runs, ECHO, who="f")
     assert [past.number for past in runs] == [6]
 
@@ -158,6 +159,38 @@ def test_an_input_that_is_called_a_secret_is_not_kept(runs: Runs) -> None:
         who="Ada",
     )
     assert runs[-1].inputs == {"shop_token": "***", "who": "Ada"}
+
+
+def test_what_is_called_a_secret_is_nowhere(runs: Runs, tmp_path: Path) -> None:
+    runs.file(tmp_path / "runs.db")
+    key = "canary-9f8e7d6c5b4a"
+    inputs = {"shop_token": key, "deep": [{"api_key": key, "key": "a key"}], "who": "Ada"}
+    both = [load("component: {type: echo, text: '${input.who}'}").start(inputs) for _ in range(2)]
+    for run in both:
+        run.wait()
+    runs.flush()
+    assert runs[-1].inputs == {"shop_token": "***", "deep": [{"api_key": "***", "key": "a key"}], "who": "Ada"}
+    assert key.encode() not in (tmp_path / "runs.db").read_bytes()
+    assert key not in repr((runs.rows(), runs[-1].said(), runs[-1].replay(None).input))
+    assert key not in repr(compare(*both)) and key not in repr(compare(runs[0], runs[1]))
+
+
+def test_large_inputs_count(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("composemagic.history.sequence._MOST_BYTES", 100_000)
+    for _ in range(4):
+        load(ECHO).start({"who": "x", "picture": [b"p" * 40_000]}).wait()
+    assert [past.number for past in runs] == [3, 4]
+
+
+def test_old_ones_may_go_while_others_are_looked_at(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("composemagic.history.sequence._MOST_RUNS", 2)
+    made(runs, ECHO, who="a")
+    made(runs, ECHO, who="b")
+    seen = []
+    for past in runs:
+        made(runs, ECHO, who="new")
+        seen.append(past.inputs["who"])
+    assert seen == ["a", "b"]
 
 
 # -- the file ------------------------------------------------------------------------------------------------------------
@@ -214,7 +247,100 @@ def test_two_notebooks_share_a_file(tmp_path: Path) -> None:
     assert len(third) == 20
 
 
-@pytest.mark.parametrize("what", ["text", "other", "folder", "later"])
+ODD = {
+    "half a character": "a\ud83d", "NUL": "a\x00b", "large": 2**70, "infinite": float("inf"), "bytes": b"\x00\xff",
+    "deep": [[{"n": None}]], "like bytes": {"base64": "aGk="}, "object": object(),
+}  # fmt: skip
+
+
+def test_no_value_is_too_odd_for_the_file(runs: Runs, tmp_path: Path) -> None:
+    runs.file(tmp_path / "runs.db")
+    circle: list[Any] = []
+    circle.append(circle)
+    for value in ODD.values():
+        load("component: {type: echo, value: '${input.v}'}").start({"v": value}).wait()
+    for value in (circle, {(1, 2): {3: b"\xff"}}):
+        load(ECHO).start({"who": "x", "v": value}).wait()
+    made(runs, ECHO, who="the last")
+    runs.flush()
+    other = Runs()
+    other.file(tmp_path / "runs.db")
+    found = dict(zip(ODD, [past.output for past in other], strict=False))
+    assert (
+        len(other) == len(ODD) + 3
+        and other[-2].inputs["v"] == {"(1, 2)": {"3": b"\xff"}}
+        and other[-1].inputs == {"who": "the last"}
+    )
+    assert {name: found[name] for name in list(ODD)[1:-1]} == {name: ODD[name] for name in list(ODD)[1:-1]}
+    assert found["half a character"] == "a\ufffd"
+    for past in other:
+        assert past.replay(None).wait(0) is False and past.said()
+
+
+def test_a_picture_is_no_part_of_the_list(runs: Runs, tmp_path: Path) -> None:
+    runs.file(tmp_path / "runs.db")
+    load(ECHO).start({"who": "x", "picture": "QUJD" * 2_000_000, "more": [b"\xff" * 8_000_000]}).wait()
+    runs.flush()
+    assert (tmp_path / "runs.db").stat().st_size < 100_000
+    other = Runs()
+    other.file(tmp_path / "runs.db")
+    assert other[0].inputs["who"] == "x" and other[0].inputs["more"] == ["… (8,000,000)"]
+    assert other[0].inputs["picture"].endswith("QUJD… (8,000,000)")
+
+
+def test_a_file_that_is_named_again_has_each_run_once(runs: Runs, tmp_path: Path) -> None:
+    for path in (tmp_path / "a.db", None, tmp_path / "a.db", tmp_path / "b.db", tmp_path / "a.db"):
+        runs.file(path)
+        made(runs, ECHO, who=str(path))
+    assert [past.number for past in runs] == [1, 2, 3, 4, 5]
+    assert [past.inputs["who"][-4:] for past in runs] == ["a.db", "None", "a.db", "b.db", "a.db"]
+
+
+def test_the_order_is_that_of_the_clock_and_not_of_the_zone(runs: Runs, tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    runs.file(path)
+    made(runs, ECHO, who="summer")
+    made(runs, ECHO, who="winter")
+    runs.flush()
+    with sqlite3.connect(path) as base:
+        for at, who in (("2026-10-25T02:30:00+02:00", "summer"), ("2026-10-25T02:10:00.5+01:00", "winter")):
+            base.execute("update runs set at = ? where inputs like ?", (at, f"%{who}%"))
+    other = Runs()
+    other.file(path)
+    assert [past.inputs["who"] for past in other] == ["summer", "winter"]
+
+
+def test_of_a_long_file_the_last_runs_are_read(runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs.file(tmp_path / "runs.db")
+    for who in "abcd":
+        made(runs, ECHO, who=who)
+    runs.flush()
+    monkeypatch.setattr("composemagic.history.sequence._MOST_RUNS", 2)
+    other = Runs()
+    other.file(tmp_path / "runs.db")
+    assert [past.inputs["who"] for past in other] == ["c", "d"]
+
+
+def test_a_file_that_goes_away_is_said_in_a_sentence(runs: Runs, tmp_path: Path) -> None:
+    runs.file(tmp_path / "runs.db")
+    made(runs, ECHO, who="x")
+    runs.flush()
+    other = Runs()
+    other.file(tmp_path / "runs.db")
+    (tmp_path / "runs.db").unlink()
+    with pytest.raises(UsageError, match=r"the runs cannot be read from .*runs\.db"):
+        other[0].replay()
+
+
+def test_a_file_without_a_byte_is_a_new_one(runs: Runs, tmp_path: Path) -> None:
+    (tmp_path / "runs.db").touch()
+    runs.file(tmp_path / "runs.db")
+    made(runs, ECHO, who="x")
+    runs.flush()
+    assert (tmp_path / "runs.db").stat().st_size
+
+
+@pytest.mark.parametrize("what", ["text", "other", "folder", "later", "of version 1"])
 def test_a_file_that_is_none_of_ours(runs: Runs, tmp_path: Path, what: str) -> None:
     path = tmp_path / "x"
     if what == "text":
@@ -223,7 +349,9 @@ def test_a_file_that_is_none_of_ours(runs: Runs, tmp_path: Path, what: str) -> N
         path.mkdir()
     else:
         with sqlite3.connect(path) as base:
-            base.execute("create table t (a)" if what == "other" else "pragma user_version = 99")
+            base.execute(f"pragma user_version = {({'later': 99, 'of version 1': 1}).get(what, 0)}")
+            if what != "later":
+                base.execute("create table runs (a)")
     before = path.read_bytes() if path.is_file() else b""
     with pytest.raises(UsageError, match=r"cannot be kept|not of composemagic's runs"):
         runs.file(path)
@@ -377,6 +505,44 @@ def test_two_runs_are_compared(runs: Runs) -> None:
     assert compare(first, first).is_same_text
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ("", "", []),
+        ("", "a", [("second", "a")]),
+        ("a\r\nb", "a\nb", [("same", "a"), ("first", "\r\n"), ("second", "\n"), ("same", "b")]),
+        ("a a", "a", [("same", "a"), ("first", " a")]),
+        ("x b c", "y b d", [("first", "x"), ("second", "y"), ("same", " b "), ("first", "c"), ("second", "d")]),
+    ],
+)
+def test_the_pieces_of_two_texts(first: str, second: str, expected: list[tuple[str, str]]) -> None:
+    assert list(differences(first, second)) == expected
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("\n" * 200_000, "\n" * 199_000 + "x\n"),
+        ("x\n" * 100_000, "y\nx\n" * 60_000),
+        ("a " * 4_000_000, "a " * 3_999_999 + "b "),
+        ("the same word " * 650, "word the same " * 650),
+    ],
+)
+def test_long_texts_are_compared_in_seconds(first: str, second: str) -> None:
+    found = list(differences(first, second))
+    assert "".join(text for kind, text in found if kind != "second") == first
+    assert "".join(text for kind, text in found if kind != "first") == second
+
+
+def test_long_values_are_shown_where_they_differ(runs: Runs) -> None:
+    both = [made(runs, ECHO, who="x" * 5_000 + end) for end in ("one", "two")]
+    line = next(line for line in str(compare(*both)).splitlines() if line.startswith("  who: "))
+    assert "xone → …" in line and line.endswith("xtwo") and len(line) < 300
+    (row,) = (row for row in compare(*both).inputs if row.differs)
+    assert row.shown(20) == ("…xxxxxxxxxxxxxxxxone", "…xxxxxxxxxxxxxxxxtwo")
+    assert Row("a", None, "b" * 30).shown(10) == (None, "bbbbbbbbb…")
+
+
 CHAT = """
 component:
   type: http-client
@@ -419,3 +585,17 @@ def test_long_texts_are_compared_by_lines(runs: Runs) -> None:
         "line 1000 of a long text\n",
         "line 1000, changed\n",
     ]
+
+
+def test_what_several_models_answered_has_no_price(runs: Runs) -> None:
+    """Their tokens are counted together, and each costs something else."""
+    set_prices({"m": (1, 1)})
+    run = made(runs, ECHO, who="x")
+    run.models[:], run.model, run.usage = ["m", "n"], "m", {"prompt_tokens": 100, "completion_tokens": 10}
+    past = runs[-1]
+    past.take(run)
+    assert (past.model, past.cost) == ("m, n", None) and "cost" not in summary(run)
+    run.models[:] = ["m"]
+    past.take(run)
+    assert past.cost == pytest.approx(0.00011) and "cost 0.00011" in summary(run)
+    set_prices({})

@@ -87,3 +87,15 @@ def test_prices_that_are_none_are_told(shared: Kernel) -> None:
     done = shared.execute("%config ComposeMagics.prices = {'m': 3}")
     assert "the price of `m` is written as" in str(done.error) + str(done.streams)
     assert shared.execute("%config ComposeMagics.prices = {'m': (1, 2)}").error is None
+
+
+def test_a_file_that_failed_can_be_named_again(shared: Kernel, tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    path.mkdir()
+    line = f"%config ComposeMagics.history = {str(path)!r}"
+    for _ in range(2):
+        assert "cannot be kept in" in str(shared.execute(line).streams)
+    path.rmdir()
+    assert shared.execute(line).error is None
+    assert path.is_file()
+    assert shared.execute("%config ComposeMagics.history = None").error is None

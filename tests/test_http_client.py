@@ -160,6 +160,7 @@ REFUSED = [
     ("http://", "url", "is no http:// or https:// address"),
     ("http://h:99999/", "url", "a port that does not exist"),
     ("http://h:port/", "url", "is no URL"),
+    ("http://xn--a/", "url", "is no URL"),
     ("http://me:secret@h/x?k=secret", "url", "the address of h has a user or a password in it; send them in a header"),
     (
         "http://169.254.169.254/latest/meta-data",

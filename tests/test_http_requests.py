@@ -626,6 +626,31 @@ def test_callbacks() -> None:
     asyncio.run(asyncio.wait_for(use(), 10))
 
 
+@pytest.mark.parametrize(
+    ("size", "kept"),
+    [(2**20, 7), (2**21, 3), (2**22, 1), (2**23, 0)],  # of 20, beside what each costs itself
+)
+@pytest.mark.parametrize("of", [str, bytes, list, dict])
+def test_early_callbacks_are_bounded_together(of: type, size: int, kept: int) -> None:
+    values: dict[type, Any] = {str: "x" * size, bytes: bytes(size), list: [["x" * size]], dict: {"x" * size: 1}}
+
+    async def use() -> None:
+        callbacks = Callbacks()
+        for number in range(20):
+            callbacks.complete(f"early-{number}", values[of])
+        assert list(callbacks._early) == [f"early-{number}" for number in range(20 - kept, 20)]  # the oldest go
+        for _ in range(20):
+            callbacks.complete("again", values[of])  # in the place of the last one
+        assert len(callbacks._early) == kept
+        for name in list(callbacks._early):
+            await callbacks.wait(name)
+        assert (callbacks._size, callbacks._sizes) == (0, {})
+        callbacks.complete("small", 1)
+        assert await callbacks.wait("small") == 1
+
+    asyncio.run(asyncio.wait_for(use(), 10))
+
+
 # -- over the wire -------------------------------------------------------------------------------------------------------
 
 

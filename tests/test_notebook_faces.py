@@ -96,6 +96,7 @@ def test_record_and_replay(notebook: Kernel, yaml: str, tmp_path: Path) -> None:
     done = notebook.execute(f"%%compose --replay {file} --speed max -i prompt=hello -o second\n{yaml}")
     assert done.error is None
     assert notebook.execute("first.text == second.text != ''").text == "True"
+    assert "played from a recording" in shows(done) and "answered by" not in shows(done)
     done = notebook.execute(f"%%compose --replay {file} -i prompt=other\n{yaml}")
     assert done.error is not None
     assert '`messages[0].content` is "other", and was "hello" in the recording' in done.error[2]

@@ -40,7 +40,7 @@ def test_a_diagram_runs_nothing(notebook: Kernel) -> None:
     done = notebook.execute(f"%%compose echo --diagram\n{ECHO}")
     [output] = done.outputs
     assert output["output_type"] == "display_data"
-    assert sorted(output["data"]) == ["text/plain", "text/vnd.mermaid"]
+    assert sorted(output["data"]) == ["text/html", "text/plain", "text/vnd.mermaid"]
     assert output["data"]["text/plain"] == TREE
     assert output["data"]["text/vnd.mermaid"].startswith("flowchart TD\n    n1[")
     assert notebook.execute("echo.title").text == "'Echo'"
@@ -167,6 +167,33 @@ def test_an_arrow_names_the_run(notebook: Kernel, line: str) -> None:
 def test_an_arrow_needs_a_name(notebook: Kernel, line: str) -> None:
     done = notebook.execute(f"%%compose {line}\n{ECHO}")
     assert done.error is not None and "`" in done.error[2]
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ('-i text="Say "hello" to me"', "quotes inside quotes are lost; write them as in -i prompt="),
+        ('-i text="Hi there', 'a quote is not closed in `%%compose -i text="Hi there`'),
+        ("--sweep text=a, b, c", "no spaces after the commas: `--sweep text=a,...`"),
+    ],
+)
+def test_what_students_type(notebook: Kernel, line: str, sentence: str) -> None:
+    done = notebook.execute(f"%%compose {line}\n{ECHO}")
+    assert done.error is not None and sentence in done.error[2]
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("""-i text='Say "hello" to me'""", 'Say "hello" to me'),
+        ('-i text="Say \\"hello\\" to me"', 'Say "hello" to me'),
+        ('-i text="it is" --quiet', "it is"),
+        ('-i text=""', ""),
+        ("""-i text='["Ada", "Alan"]'""", '["Ada", "Alan"]'),
+    ],
+)
+def test_quotes_that_are_kept(notebook: Kernel, line: str, text: str) -> None:
+    assert notebook.execute(f"%%compose {line} -o run --check\n{ECHO}").error is None
 
 
 def test_a_quiet_cell_shows_nothing_and_keeps_its_run(notebook: Kernel) -> None:

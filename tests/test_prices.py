@@ -30,7 +30,27 @@ USAGE = {"prompt_tokens": 1_000, "completion_tokens": 500}
         ("gpt-4o-mini-2024-07-18", USAGE, 0.00045),
         ("gpt-4omni", USAGE, None),  # another word
         ("gpt-4", USAGE, None),
+        ("gpt-4o-audio-preview", USAGE, None),  # another model, and not at that price
+        ("gpt-4o-realtime-2025-06-03", USAGE, None),
+        ("gpt-4o:latest", USAGE, 0.0075),
+        ("gpt-4o@20240806", USAGE, 0.0075),
+        ("gpt-4o-20240806-v1:0", USAGE, 0.0075),
         ("free", USAGE, 0.0),
+        ("free-5-20251101", USAGE, None),  # as claude-opus-4-5 is no claude-opus-4
+        ("free:70b", USAGE, None),
+        ("gpt-4o, gpt-4o-mini", USAGE, None),  # both answered
+        (
+            "gpt-4o",
+            {
+                "input_tokens": 100,
+                "cache_read_input_tokens": 800,
+                "cache_creation_input_tokens": 100,
+                "output_tokens": 500,
+            },
+            0.0075,
+        ),
+        ("gpt-4o", {**USAGE, "prompt_tokens_details": {"cached_tokens": 900}}, 0.0075),
+        ("gpt-4o", {"prompt_tokens": -1, "completion_tokens": 5}, None),
         ("gpt-4o", {"input_tokens": 1_000, "output_tokens": 500}, 0.0075),
         ("gpt-4o", {"prompt_eval_count": 1_000, "eval_count": 500}, 0.0075),
         ("gpt-4o", {"completion_tokens": 500}, None),

@@ -547,3 +547,14 @@ def test_an_input_may_be_called_at_once() -> None:
     workflow = composemagic.load("component: {type: echo, text: '${input.at_once as integer}'}")
     sweep = workflow.sweep(at_once=[1, 2])
     assert (sweep.axes, sweep.at_once) == ({"at_once": [1, 2]}, 4)
+
+
+def test_an_interrupt_while_they_begin_stops_all() -> None:
+    def interrupted(run: Run) -> None:
+        raise KeyboardInterrupt
+
+    yaml = "workflow: {job: {type: delay, duration: '${input.seconds}s'}}\ncomponent: {type: echo}"
+    trials = Trials(composemagic.load(yaml), {"seconds": [500, 600, 700]}, keep=interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trials.wait()
+    assert trials.wait(30) and [run.status for run in trials.runs] == ["stopped"] * 3

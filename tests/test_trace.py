@@ -317,6 +317,28 @@ def test_what_several_pieces_tell_together_is_masked(texts: list[str]) -> None:
     assert sum(b"***" in data for _, data in found) == 1
 
 
+SPELT = "".join(f"\\u{ord(letter):04x}" for letter in CANARY)
+ESCAPED = {
+    "as .NET writes a plus": 'data: {"a": "' + CANARY.replace("+", "\\u002B") + '"}\n\n',
+    "each character": f'data: {{"a": ["x {SPELT} y"]}}\n\n',
+    "a text alone": f'data: "{SPELT}"\n\n',
+    "over lines of data": f'event: x\ndata: {{"a":\ndata: "{SPELT}"}}\n\n',
+    "over lines that end in CR": f'event: x\rdata: {{"a":\rdata: "{SPELT}"}}\r\r',
+    "a line of JSON": f'{{"a": "{SPELT}"}}\n',
+    "a whole answer": f'{{\n  "error": {{\n    "message": "your key is {SPELT}"\n  }}\n}}\n',
+    "beside one that is plain": f'{{"a": "{CANARY}", "b": "{SPELT}"}}\n',
+}
+
+
+@pytest.mark.parametrize("text", ESCAPED.values(), ids=list(ESCAPED))
+def test_a_key_that_json_spells_in_another_way_is_masked(text: str) -> None:
+    redact = Redactor()
+    redact.learn("A_KEY", CANARY)
+    (found,) = Mask(redact, []).rows([(0.0, text.encode())])
+    assert b"***" in found[1] and SPELT[:20].encode() not in found[1] and b"u002B" not in found[1]
+    assert not leaks(found[1].decode())
+
+
 def letters_of(told: str) -> Iterator[str]:
     """What stands in the messages, whatever is around it."""
     for line in told.splitlines():

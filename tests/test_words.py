@@ -274,6 +274,31 @@ def test_the_command_line_speaks_chinese(tmp_path: Path, capsys: pytest.CaptureF
     assert "未知的组件类型 `ecco`；是不是想写 `echo`？" in shown.out + shown.err
 
 
+@pytest.mark.parametrize("command", [[], ["run"], ["export"], ["diagram"]])
+def test_its_help_is_chinese(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--language", "zh", *command, "--help"])
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"用法： {' '.join(['composemagic', *command])} ")
+    assert "显示这份帮助并退出" in shown and "选项:" in shown
+    assert not re.search(r"usage:|options:|arguments:|show |[一-鿿]\.\n", shown)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (["run", "-f"], "compose: `-f/--file` 后面需要一个值；请看"),
+        (["export"], "compose: 缺少必需的参数：--as；请看"),
+        (["export", "--as", "java"], "compose: `--as` 的值 'java' 无效（可选："),
+    ],
+)
+def test_a_wrong_command_line_is_told_in_chinese(
+    line: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--language", "zh", *line]) == 2
+    assert capsys.readouterr().err.startswith(expected)
+
+
 def test_the_kernel_speaks_chinese() -> None:
     """`%config ComposeMagics.language`, set and taken back, in the shell that a kernel runs."""
     pytest.importorskip("IPython")

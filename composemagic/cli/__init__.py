@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from composemagic.cli import diagram, down, export, help, quickstart, run, schema, secrets, up, validate
+from composemagic.cli import diagram, down, export, quickstart, run, schema, secrets, topics, up, validate
 from composemagic.cli.options import Commands, Parser, parsed, spoken
 from composemagic.cli.terminal import FAILED, INTERRUPTED, USAGE, fit, is_reader_gone, leave, open_missing, tell
 from composemagic.errors import ComposeError, InputError, UsageError
@@ -58,7 +58,7 @@ def _command(arguments: list[str]) -> int:
 def _parsers() -> tuple[Parser, dict[str, Parser]]:
     """The parser of the whole command line, and those of the commands by name."""
     commands = Commands()
-    for module in (run, up, down, validate, diagram, export, schema, secrets, quickstart, help):
+    for module in (run, up, down, validate, diagram, export, schema, secrets, quickstart, topics):
         module.add(commands)
     return commands.parser, commands.all
 

@@ -6,7 +6,7 @@ import argparse
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from composemagic.errors import UsageError, suggest
 from composemagic.words import LANGUAGES, say
@@ -18,11 +18,36 @@ _FILE_OPTION = re.compile(r"(?:--file|--language|-f)(?P<value>=.*)?|-f(?P<joined
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose complaint is a sentence of ours."""
+    """A parser whose complaint is a sentence of ours, and whose help is in the user's language."""
+
+    def __init__(self, *, add_help: bool = True, **options: Any) -> None:
+        super().__init__(add_help=False, **options)
+        self._positionals.title, self._optionals.title = say("positional arguments"), say("options")
+        if add_help:
+            self.add_argument("-h", "--help", action="help", help=say("show this help message and exit"))
+
+    def format_help(self) -> str:
+        """As argparse writes it."""
+        text = super().format_help()
+        return say("usage: ") + text.removeprefix("usage: ") if text.startswith("usage: ") else text
 
     def error(self, message: str) -> NoReturn:
         """A wrong command line as the sentence of a UsageError."""
-        raise UsageError(say("{problem}; see `{command} --help`", problem=message, command=self.prog))
+        raise UsageError(say("{problem}; see `{command} --help`", problem=_in_words(message), command=self.prog))
+
+
+def _in_words(message: str) -> str:
+    """What argparse complains of most, in the user's language."""
+    if found := re.fullmatch(r"argument (.+): expected one argument", message):
+        return say("argument {option}: expected one argument", option=found[1])
+    if found := re.fullmatch(r"argument (.+): invalid choice: (.+) \(choose from (.+)\)", message):
+        option, value, known = found.groups()
+        return say(
+            "argument {option}: invalid choice: {value} (choose from {known})", option=option, value=value, known=known
+        )
+    if found := re.fullmatch(r"the following arguments are required: (.+)", message):
+        return say("the following arguments are required: {names}", names=found[1])
+    return message
 
 
 class Commands:
@@ -34,7 +59,8 @@ class Commands:
         self.parser = Parser(
             prog="composemagic", description=say("Run AI workflows written in YAML."), allow_abbrev=False
         )
-        self.parser.add_argument("--version", action="version", version=f"composemagic {__version__}")
+        version = say("show program's version number and exit")
+        self.parser.add_argument("--version", action="version", version=f"composemagic {__version__}", help=version)
         _add_language(self.parser)
         self.parser.set_defaults(command=lambda _: _help(self.parser))
         self._found = self.parser.add_subparsers(metavar=say("COMMAND"), parser_class=Parser)
@@ -45,7 +71,7 @@ class Commands:
         made: Parser = self._found.add_parser(
             name,
             help=text,
-            description=f"{text[0].upper()}{text[1:]}.",
+            description=say("{sentence}.", sentence=f"{text[0].upper()}{text[1:]}"),
             epilog=example,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
+from composemagic.terminal import Prose, has_colours
 from composemagic.text import Cleaner, plain
 from composemagic.words import say
 
@@ -43,6 +44,7 @@ class Screen:
     def __init__(self) -> None:
         # a terminal obeys what it is sent; a pipe or a file gets the text as it is
         self._cleaner = Cleaner() if sys.stdout.isatty() else None
+        self._prose = Prose(encoding=sys.stdout.encoding) if has_colours(sys.stdout) else None
         self._is_line_open = False
 
     @property
@@ -51,6 +53,13 @@ class Screen:
 
     def write(self, text: str) -> None:
         self._put(self._cleaner.add(text) if self._cleaner else text)
+
+    def write_prose(self, text: str) -> None:
+        """Text for people, which reads as Markdown: on a terminal with colours it looks like it."""
+        if self._prose is None:
+            self.write(text)
+        else:
+            self._put(self._prose.add(text))
 
     def write_bytes(self, data: bytes) -> None:
         if self.for_people:
@@ -66,6 +75,8 @@ class Screen:
 
     def end(self) -> None:
         """End the line, where a person would see the next one begin in its middle."""
+        if self._prose:
+            self._put(self._prose.end())
         if self._cleaner:
             self._put(self._cleaner.end())
             self._put("\n" if self._is_line_open else "")

@@ -11,7 +11,7 @@ __all__ = ["Entry", "Place", "entries", "place"]
 _DASH = re.compile(r"-(?:\s+|$)")
 _KEY = re.compile(r"""(?P<quote>["']?)(?P<key>[\w.?*+&|-]+)(?P=quote)\s*:(?:\s+|$)(?P<value>.*)$""")
 _COMMENT = re.compile(r"(?:^|\s)#.*$")
-_INSIDE = re.compile(r"""["'][^"']*["']|\$\{[^}]*\}|[\[\]{},]|[^\s\[\]{},"'$:]+|:(?=\s|$)|.""")
+_INSIDE = re.compile(r"""["'][^"']*["']|\$\{[^{}]*\}|[\[\]{},]|[^\s\[\]{},"'$:]+|:(?=\s|$)|.""")
 
 
 @dataclass(frozen=True, slots=True)

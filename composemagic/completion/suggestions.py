@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from composemagic.completion.outline import Entry, Place, entries, place
@@ -33,7 +33,6 @@ _INPUT = re.compile(r"\$\{\s*input\.([A-Za-z_][\w-]*)")
 _OPEN = re.compile(r"\$\{(?P<inside>[^{}]*)$")
 _CAST = re.compile(r"\sas\s+(?P<typed>[\w-]*)$")
 _BEHIND = re.compile(r"(?:^|[\s|])(?P<typed>[\w.-]*)$")
-_WORD = re.compile(r"[\w.-]*$")
 # keys whose value is the id of a job, wherever they stand
 _JOB_KEYS = frozenset(("to", "target", "then", "otherwise", "if_true", "if_false", "depends_on"))
 _CONTEXT = ("run_id", "task_id", "session_id", "metadata")
@@ -53,8 +52,7 @@ def suggestions(
     if found := _OPEN.search(before):
         return _in_expression(found["inside"], text, lines, variables)
     here = place(lines, line, column)
-    typed = _WORD.search(here.typed or "")
-    word = typed[0] if typed else ""
+    word = _last_word(here.typed)
     if here.key is None and here.path[-1:] == [None] and here.path[-2:-1] == ["depends_on"]:
         return _fitting(word, (Suggestion(name, "job") for name in _ids(lines, "job")))
     if here.key is None:
@@ -63,6 +61,13 @@ def suggestions(
             word, (Suggestion(f"{name}: ", "key", about) for name, about in known.items() if not _is_old(about))
         )
     return _fitting(word, _of_key(here, lines, language))
+
+
+def _last_word(text: str) -> str:
+    at = len(text)
+    while at and (text[at - 1].isalnum() or text[at - 1] in "_.-"):
+        at -= 1
+    return text[at:]
 
 
 def _is_old(about: str) -> bool:
@@ -124,44 +129,63 @@ def ids(text: str, kind: str) -> list[str]:
 
 def _ids(lines: Sequence[str], kind: str) -> list[str]:
     known = entries(lines)
-    named = [_id(entry, known, lines, kind) for entry in known if entry.key == "id" and entry.value]
-    mapped = [entry.key or "" for entry in known if _parent(known, entry) == f"{kind}s" and entry.key]
-    inline = [name for at, line in enumerate(lines) for name in _inline(at, line, known, kind)]
-    return list(dict.fromkeys(name for name in (*named, *mapped, *inline) if name))
+    named, mapped = [], []
+    for entry, parent, owner in _with_owners(known):
+        if entry.key == "id" and entry.value and owner in (kind, f"{kind}s"):
+            named.append(entry.value)
+        if entry.key and parent == f"{kind}s":
+            mapped.append(entry.key)
+    return list(dict.fromkeys([*named, *mapped, *_inline(lines, known, kind)]))
 
 
-def _id(entry: Entry, known: Sequence[Entry], lines: Sequence[str], kind: str) -> str:
-    above = place(lines, entry.line, entry.indent).path
-    owner = next((key for key in reversed(above) if key is not None), None)
-    return entry.value if owner in (kind, f"{kind}s") else ""
+def _with_owners(known: Iterable[Entry]) -> Iterator[tuple[Entry, str | None, str | None]]:
+    """Each entry with the key right above it, where it is no list's item, and with the nearest key above it."""
+    above: list[Entry] = []
+    for entry in known:
+        while above and not _holds(above[-1], entry):
+            above.pop()
+        parent = above[-1].key if above else None
+        yield entry, parent, parent or next((one.key for one in reversed(above) if one.key), None)
+        above.append(entry)
 
 
-def _parent(known: Sequence[Entry], entry: Entry) -> str | None:
-    """The key right above an entry, where it is no list's item."""
-    for other in reversed(known[: known.index(entry)]):
-        if other.indent < entry.indent:
-            return other.key
-    return None
+def _holds(above: Entry, entry: Entry) -> bool:
+    """Whether one entry may stand in another; an item may stand in the column of the key whose list it is in."""
+    if above.indent == entry.indent:
+        return entry.key is None and above.key is not None
+    return above.indent < entry.indent
 
 
 _INLINE_ID = re.compile(r"\{\s*id:\s*(?P<id>[\w-]+)")
+_INLINE_KEY = re.compile(r"\b(?P<key>\w+)\s*:\s*(?=[\[{])")
 
 
-def _inline(number: int, line: str, known: Sequence[Entry], kind: str) -> Iterable[str]:
+def _inline(lines: Sequence[str], known: Iterable[Entry], kind: str) -> Iterator[str]:
     """Ids in `{id: a, ...}` of one line, below the key of their kind."""
-    for found in _INLINE_ID.finditer(line):
-        above = [key for key in _above(line[: found.start()], number, known) if key is not None]
-        if above and above[-1] in (kind, f"{kind}s"):
-            yield found["id"]
+    rest, above = iter(known), list[Entry]()
+    following = next(rest, None)
+    for number, line in enumerate(lines):
+        while following is not None and following.line < number:
+            if following.key:
+                while above and above[-1].indent >= following.indent:
+                    above.pop()
+                above.append(following)
+            following = next(rest, None)
+        yield from (name for owner, name in _in_line(line, above) if owner in (kind, f"{kind}s"))
 
 
-def _above(before: str, number: int, known: Sequence[Entry]) -> list[str | None]:
-    inside = re.findall(r"(\w+)\s*:\s*(?=[\[{]|$)", before)
-    if inside:
-        return list(inside)
-    indent = len(before) - len(before.lstrip(" -"))
-    owner = [entry.key for entry in known if entry.line < number and entry.indent < indent and entry.key]
-    return [owner[-1]] if owner else []
+def _in_line(line: str, above: Sequence[Entry]) -> Iterator[tuple[str | None, str]]:
+    """The ids in `{id: a, ...}` of a line, each with the key that it stands below; `above` are those of the lines before."""
+    found = list(_INLINE_ID.finditer(line))
+    if not found:
+        return
+    indent = len(line) - len(line.lstrip(" -"))
+    owner = next((one.key for one in reversed(above) if one.indent < indent), None)
+    keys = [(one.end(), one["key"]) for one in _INLINE_KEY.finditer(line)][::-1]
+    for one in found:
+        while keys and keys[-1][0] <= one.start():
+            owner = keys.pop()[1]
+        yield owner, one["id"]
 
 
 def _fitting(typed: str, words: Iterable[Suggestion]) -> Suggestions:

@@ -196,8 +196,10 @@ class ActionContext:
     def answered_by(self, model: str, *, instead_of: str | None = None, local: bool = False) -> None:
         """Say which model answered; the first word counts."""
         host = self._host
+        if (name := host.redact(model)) not in host.models:
+            host.models.append(name)
         if host.model is None:
-            host.model, host.is_local = host.redact(model), local
+            host.model, host.is_local = name, local
             host.instead_of = instead_of and host.redact(instead_of)
             host.say(Answered(host.model, local, host.instead_of))
 

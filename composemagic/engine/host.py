@@ -62,6 +62,7 @@ class Host(Protocol):
     consents: bool
     auto_resume: bool
     model: str | None
+    models: list[str]
     is_local: bool
     instead_of: str | None
     usage: Mapping[str, Any] | None

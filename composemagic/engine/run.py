@@ -40,7 +40,7 @@ from composemagic.engine.step import Frame, Step
 from composemagic.engine.wire import Wire
 from composemagic.errors import RunError
 from composemagic.language.streams import holds_chunks
-from composemagic.threads import call_on, on_daemon
+from composemagic.threads import call_on, on_daemon, soon_on
 from composemagic.transport.reach import confine
 from composemagic.transport.secrets import Redactor
 from composemagic.words import say
@@ -119,6 +119,7 @@ class Run(Readable):
         self.error: RunError | None = None
         self.usage: Mapping[str, Any] | None = None
         self.model: str | None = None
+        self.models: list[str] = []  # all that answered; `model` is the first
         self.is_local = False
         self.instead_of: str | None = None
         self.timing = Timing()
@@ -168,6 +169,11 @@ class Run(Readable):
         return self._output.encoding
 
     @property
+    def is_played(self) -> bool:
+        """Whether its answers come from a recording."""
+        return self.wire.is_offline
+
+    @property
     def is_stream(self) -> bool:
         """Whether the output as a whole is a stream."""
         return self._output.is_stream
@@ -196,7 +202,7 @@ class Run(Readable):
     def begin(self) -> None:
         """Begin; for who made it with `begins=False` to hold it before it does anything: an interrupt can stop it then."""
         self._started = time.monotonic()  # who held it waited for another one
-        self.loop.loop.call_soon_threadsafe(self._begin)
+        soon_on(self.loop.loop, self._begin)
 
     def cancel(self) -> None:
         """Stop the run: its connection closes, what it gave so far is kept. Callable from any thread, any number of times."""

@@ -27,9 +27,11 @@ def summary(run: Run) -> str:
         words.append(say("{count} deltas", count=timing.deltas))
     if answered := tokens_of(run.usage):
         words.append(say("{count} tokens", count=answered))
-    if (price := cost(run.model, run.usage)) is not None:
+    if len(run.models) < 2 and (price := cost(run.model, run.usage)) is not None:  # the tokens are those of all
         words.append(say("cost {amount}", amount=f"{price:.4g}"))
-    if run.model:
+    if run.is_played:
+        words.append(say("played from a recording"))
+    elif run.model:
         words.append(plain(_answered(run.model, run.instead_of)))
     return " · ".join(words)
 

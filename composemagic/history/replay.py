@@ -47,6 +47,7 @@ class Kept(Protocol):
     workflow: str
     inputs: Any
     status: str
+    model: str | None
     usage: Mapping[str, Any] | None
     first_delta: float | None
     deltas: int
@@ -68,6 +69,7 @@ class Replay(Readable):
     """
 
     points: tuple[Point, ...] = ()
+    is_played = False
 
     def __init__(self, past: Kept, speed: float | None) -> None:
         if speed is not None and not (isinstance(speed, int | float) and speed > 0):
@@ -77,12 +79,14 @@ class Replay(Readable):
         self.past = past
         self.speed = speed
         self.id = f"replay of run {past.number}"
-        self.plan = SimpleNamespace(title=past.workflow, id=past.workflow, notes=(), description="")
+        # its jobs' connections are not kept, so no picture of them is drawn
+        self.plan = SimpleNamespace(title=past.workflow, id=past.workflow, notes=(), description="", jobs=())
         self.input = past.inputs
         self.loop = private_loop()
         self.status = "running"
         self.error: RunError | None = None
         self.model: str | None = None
+        self.models = [past.model] if past.model else []
         self.instead_of: str | None = None
         self.is_local = False
         self.usage: Mapping[str, Any] | None = None

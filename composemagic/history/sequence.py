@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
@@ -12,10 +13,9 @@ from typing import TYPE_CHECKING, Any, overload
 
 from composemagic.engine.record import is_last
 from composemagic.errors import UsageError, suggest
-from composemagic.history.past import COLUMNS, Past
+from composemagic.history.past import COLUMNS, Past, without_secrets
 from composemagic.history.store import Store
 from composemagic.history.tape import Tape
-from composemagic.language.secret import is_secret
 from composemagic.words import listing, say
 
 if TYPE_CHECKING:
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 __all__ = ["Runs", "runs"]
 
 _MOST_RUNS = 1_000
-_MOST_CHARACTERS = 64 * 2**20
+_MOST_BYTES = 64 * 2**20
 
 
 class Runs(Sequence[Past]):
     """The runs there were, the oldest first: `runs[-1]` is the newest.
 
-    A notebook keeps its own from `%load_ext composemagic` on: the last 1,000, and of long ones 64 Mi characters in all. With
+    A notebook keeps its own from `%load_ext composemagic` on: the last 1,000, and of large ones 64 MiB in all. With
     `file` they are also in a sqlite file, and those of earlier sessions are here as well.
     """
 
     def __init__(self, found: Sequence[Past] = ()) -> None:
         self._found = list(found)
-        self._characters = 0
         self._store: Store | None = None
+        self._lock = threading.Lock()  # cells and clicks begin runs in any thread
 
     # -- a sequence --------------------------------------------------------------------------------------------------------
     @overload
@@ -66,7 +66,7 @@ class Runs(Sequence[Past]):
         for past in self._found[-64:]:
             if past.status in ("running", "interrupted") and past.run is not None:
                 past.take(past.run)
-        return self._found
+        return list(self._found)  # old ones go while somebody reads
 
     # -- looking for some ------------------------------------------------------------------------------------------------------
     def filter(self, test: Callable[[Past], bool] | None = None, **wanted: Any) -> Runs:
@@ -95,11 +95,15 @@ class Runs(Sequence[Past]):
         """Keep the runs from now on in a sqlite file as well, and show those it has; None: in no file. Raises UsageError."""
         self.flush()
         store = None if path is None else Store(Path(path).expanduser().resolve(), _warn)
-        own = [past for past in self._found if past.run is not None]
-        self._found = [*(store or ()), *own]
-        for number, past in enumerate(self._found, 1):
-            past.number = number
-        self._store = store
+        found = [] if store is None else store.last(_MOST_RUNS)
+        with self._lock:
+            own = [past for past in self._found if past.run is not None and (store is None or past.file != store.path)]
+            self._found = sorted([*found, *own], key=lambda past: past.at)
+            for number, past in enumerate(self._found, 1):
+                past.number = number
+            former, self._store = self._store, store
+        if former is not None:
+            former.close()
 
     def flush(self) -> None:
         """Wait until all is in the file."""
@@ -108,13 +112,14 @@ class Runs(Sequence[Past]):
 
     def keep(self, run: Run, name: str = "") -> None:
         """Keep a run that begins; `name` is its workflow's variable in the notebook."""
-        inputs = _without_secrets(run)
+        inputs = without_secrets(run)
         title = run.plan.title or name or run.plan.id
-        number = self._found[-1].number + 1 if self._found else 1
-        past = Past(number, datetime.now().astimezone(), title, name, inputs, run=run, jobs=tuple(run.jobs))
+        past = Past(0, datetime.now().astimezone(), title, name, inputs, run=run, jobs=tuple(run.jobs))
         tape = Tape()
         past.said = lambda: tape.said
-        self._found.append(past)
+        with self._lock:
+            past.number = self._found[-1].number + 1 if self._found else 1
+            self._found.append(past)
 
         def hear(batch: list[Event]) -> None:
             tape.hear(run.elapsed(), batch)
@@ -126,20 +131,16 @@ class Runs(Sequence[Past]):
     def _ended(self, past: Past, run: Run, tape: Tape) -> None:
         """On the private loop: a run is over."""
         past.take(run)
-        past.inputs = _without_secrets(run)  # it has learnt more of them by now
+        past.inputs = without_secrets(run)  # it has learnt more of them by now
+        tape.told_input(past.inputs)
+        past.weigh()
         if self._store is not None:
+            past.file = self._store.path
             self._store.add(past, tape.said)
-        self._characters += len(past.text)
-        while len(self._found) > _MOST_RUNS or (self._characters > _MOST_CHARACTERS and len(self._found) > 1):
-            self._characters -= len(self._found.pop(0).text)
-
-
-def _without_secrets(run: Run) -> Any:
-    """What a run was given; what is called a secret is none of a list's business."""
-    found = run.redact.value(run.input)
-    if not isinstance(found, Mapping):
-        return found
-    return {name: "***" if value and is_secret(str(name), "") else value for name, value in found.items()}
+        with self._lock:
+            held = sum(one.size for one in self._found)
+            while len(self._found) > _MOST_RUNS or (held > _MOST_BYTES and len(self._found) > 1):
+                held -= self._found.pop(0).size
 
 
 def _no_column(name: str) -> str:

@@ -74,6 +74,15 @@ SENTENCES: dict[str, str] = {
     "there is no command `{name}`{near}": "没有命令 `{name}`{near}",
     "Run AI workflows written in YAML.": "运行用 YAML 编写的 AI 工作流。",
     "COMMAND": "命令",
+    "usage: ": "用法： ",
+    "positional arguments": "位置参数",
+    "options": "选项",
+    "show this help message and exit": "显示这份帮助并退出",
+    "show program's version number and exit": "显示版本号并退出",
+    "argument {option}: expected one argument": "`{option}` 后面需要一个值",
+    "argument {option}: invalid choice: {value} (choose from {known})": "`{option}` 的值 {value} 无效（可选：{known}）",
+    "the following arguments are required: {names}": "缺少必需的参数：{names}",
+    "{sentence}.": "{sentence}。",
     "there is no command `{name}`; there is {known}": "没有命令 `{name}`；可用的有{known}",
     # cli/quickstart.py
     "stream an answer from the embedded model, here and now; no key needed": "立即在本机用内置模型流式生成回答；不需要密钥",
@@ -857,6 +866,7 @@ SENTENCES: dict[str, str] = {
     "the price of `{model}` is written as {example}: what a million tokens cost": "`{model}` 的价格写作 {example}：每一百万个 token 的价格",
     # engine/summary.py
     "cost {amount}": "费用 {amount}",
+    "played from a recording": "取自录制",
     # history
     "there are no runs yet": "还没有运行",
     "there are only {count} runs": "只有{count}次运行",
@@ -865,6 +875,7 @@ SENTENCES: dict[str, str] = {
     "`to_pandas` needs pandas: pip install pandas": "`to_pandas` 需要 pandas：pip install pandas",
     "`{path}` is a sqlite file, but not of composemagic's runs": "`{path}` 是 sqlite 文件，但不是 composemagic 的运行记录",
     "the runs cannot be kept in `{path}`: {reason}": "运行无法保存在 `{path}` 中：{reason}",
+    "the runs cannot be read from `{path}`: {reason}": "无法从 `{path}` 读取运行：{reason}",
     "a run could not be written into `{path}`: {reason}": "一次运行无法写入 `{path}`：{reason}",
     "`speed` is a number above 0, or None for at once, not {value}": "`speed` 是大于 0 的数，或 None（立即），而不是 {value}",
     "a run can be replayed when it is over; this one is under way": "运行结束后才能重放；这一次还在进行",
@@ -950,7 +961,7 @@ SENTENCES: dict[str, str] = {
     "`where`, `until`, `if`": "`where`、`until`、`if`",
     "the types of components": "组件的类型",
     "the types of jobs": "作业的类型",
-    # cli/help.py
+    # cli/topics.py
     "explain the language: casts, sources, operators, types of components and jobs": "解释这门语言：类型转换、来源、运算符、组件和作业的类型",
     "such as `casts` or `http-client`; without it, all topics": "例如 `casts` 或 `http-client`；不写则列出所有主题",
     # notebook/lines.py
@@ -961,7 +972,7 @@ SENTENCES: dict[str, str] = {
     # cli/run.py
     "show what was sent and received, and when, on stderr at the end": "结束时在 stderr 显示发送和收到的内容及其时间",
     # explaining.py
-    "not given, so their names stand in their place: {names}": "没有给出，用名称代替：{names}",
+    "not given, so their names or plain values stand in their place: {names}": "没有给出，用名称或简单的值代替：{names}",
     "would fail: {reason}": "会失败：{reason}",
     "waits for the answer of {jobs}": "等待 {jobs} 的回答",
     "would run `{type}`, which is not tried here": "会运行 `{type}`，这里不会真的运行",
@@ -969,6 +980,9 @@ SENTENCES: dict[str, str] = {
     "goes on longer than is waited for here": "持续时间超过这里的等待时间",
     "sends nothing": "不发送任何请求",
     # notebook/options.py
+    "a quote is not closed in `%%compose {line}`": "`%%compose {line}` 中有引号没有闭合",
+    "quotes inside quotes are lost; write them as in -i prompt='Say \"hello\" to me'": "引号里的引号会丢失；请写成 -i prompt='Say \"hello\" to me'",
+    "no spaces after the commas: `--sweep {axis}`": "逗号后面不能有空格：`--sweep {axis}`",
     "only show the requests that would be sent, secrets masked": "只显示将要发送的请求，密钥已遮盖",
     "a conversation instead of a run": "进行对话，而不是运行一次",
     "a run for each value of an input, side by side; again for a second input": "为输入的每个值各运行一次，并排显示；再写一次可加入第二个输入",
@@ -1319,7 +1333,7 @@ SENTENCES: dict[str, str] = {
     # workflow/plan.py
     "there is no workflow in this document": "这份文档中没有工作流",
     "which workflow? There are {known}. Name one: `composemagic run {one}`, in a cell `-w {one}`, in Python `load(..., \"{one}\")`": "运行哪个工作流？有{known}。请指定一个：`composemagic run {one}`，单元格里写 `-w {one}`，Python 里写 `load(..., \"{one}\")`",
-    "no workflow `{name}`{near}; there is {known}": "没有工作流 `{name}`{near}；可用的有{known}",
+    "no workflow `{name}`; there is {known}": "没有工作流 `{name}`；可用的有{known}",
     # workflow/report.py
     "a `,` cuts the brackets of `{text}`; a list is written `[1, 2]`, a text in quotes": "`,` 把 `{text}` 的括号截断了；列表要写成 `[1, 2]`，文本要放在引号里",
     "the variable `{name}` is text and has no `{rest}`": "变量 `{name}` 是文本，没有 `{rest}`",
@@ -1400,7 +1414,7 @@ SENTENCES: dict[str, str] = {
     "the callback for `{id}` says that it failed: the status is `{status}`": "`{id}` 的回调说它失败了：状态是 `{status}`",
     "the body is no JSON": "请求体不是 JSON",
     "Callbacks: {url}": "回调：{url}",
-    "`{key}` is heard by `composemagic up` alone": "只有 `composemagic up` 会监听 `{key}`",
+    "`{key}` is heard where the workflow is served, as by `composemagic up`": "只有在提供服务时（例如 `composemagic up`）才会监听 `{key}`",
     # server/openai
     "`stream` is true or false": "`stream` 只能是 true 或 false",
     "`stream_options` is an object": "`stream_options` 是一个对象",
@@ -1504,6 +1518,7 @@ Ctrl-C lets what runs end, a second one leaves at once. Nothing but this compute
     "waits for its turn": "正在排队",
     # server/app.py
     "Last-Event-ID is the number of a message, not `{text}`": "Last-Event-ID 应为消息的编号，而不是 `{text}`",
+    "this run has no message {number} yet; it has {last}": "这次运行还没有编号为 {number} 的消息；目前到 {last} 为止",
     "Something broke while this request was answered.": "回答这个请求时出了故障。",
     "Workflow not found.": "找不到工作流。",
     # server/tasks.py
@@ -1520,6 +1535,10 @@ Ctrl-C lets what runs end, a second one leaves at once. Nothing but this compute
     "Invalid request body: {reason}": "请求正文无效：{reason}",
     "it has more than {count} levels": "它的嵌套超过 {count} 层",
     "it is not written in UTF-8": "它不是 UTF-8 编码",
+    "it is to be sent as it is, not as `{coding}`": "它应当原样发送，而不是以 `{coding}` 编码",
+    "it has more than {count} fields": "它有超过 {count} 个字段",
+    "it does not come to its end": "它没有结尾，可能被截断了",
+    "a number in it is too large": "其中有一个数字太大",
     "a JSON object is wanted, not {value}": "需要一个 JSON 对象，而不是{value}",
     "unknown field `{name}`{near}; inputs stand below `input`, beside it there are {known}": "未知字段 `{name}`{near}；输入要写在 `input` 里面，与它并列的有：{known}",
     "`{name}` is true or false, not {value}": "`{name}` 应为 true 或 false，而不是{value}",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
-__all__ = ["can_click", "in_voila"]
+__all__ = ["can_click", "can_fill_in", "can_type", "in_terminal", "in_voila"]
 
 
 def in_voila() -> bool:
@@ -20,3 +21,21 @@ def can_click(shell: Any) -> bool:
     """
     kernel = getattr(shell, "kernel", None)
     return kernel is not None and (bool(getattr(kernel, "_allow_stdin", True)) or in_voila())
+
+
+def can_fill_in(shell: Any) -> bool:
+    """Whether a form can be filled in: by clicks, or line by line."""
+    return can_click(shell) or in_terminal(shell)
+
+
+def can_type(shell: Any) -> bool:
+    """Whether somebody can type an answer: in a terminal, or into a front end that says it takes input."""
+    kernel = getattr(shell, "kernel", None)
+    if kernel is not None:
+        return bool(getattr(kernel, "_allow_stdin", True))
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def in_terminal(shell: Any) -> bool:
+    """Whether a person sits at a terminal, to be asked line by line; `shell` is None outside of IPython."""
+    return getattr(shell, "kernel", None) is None and can_type(shell) and sys.stdout.isatty()

@@ -79,8 +79,10 @@ def transcript(chat: Conversation, stills: Iterable[tuple[Turn, Still]], *, styl
     lines = [plain(chat.workflow.title)]
     for turn, still in turns:
         lines += [f"{say('You')}: {plain(turn.question)}", plain(still["text/plain"]), ""]
-    body = html or f'<div style="{SMALL}">{escaped(say("Nothing has been said yet."))}</div>'
+    if not turns:
+        lines += [say("Nothing has been said yet."), say("Say something with `.say(...)`.")]
+        html = f'<div style="{SMALL}">{"<br>".join(map(escaped, lines[1:]))}</div>'
     return {
-        "text/html": f'{STYLE}{style}<div class="{name}">{head(chat)}{body}</div>',
+        "text/html": f'{STYLE}{style}<div class="{name}">{head(chat)}{html}</div>',
         "text/plain": "\n".join(lines).rstrip(),
     }

@@ -25,11 +25,15 @@ class Chat(Conversation):
     _box: ChatBox | None = None
 
     def show(self) -> None:
-        """Display it: to be typed into where somebody can click, else what has been said. A former display becomes a copy."""
-        from composemagic.notebook.attended import can_click
+        """Display it: to be typed into where somebody can click or sits at a terminal, else what has been said. A former display becomes a copy."""
+        from composemagic.notebook.attended import can_click, in_terminal
 
         shell = running_shell()
-        if shell is None or getattr(shell, "kernel", None) is None:
+        if in_terminal(shell):
+            from composemagic.notebook.chatline import converse
+
+            converse(self)
+        elif shell is None or getattr(shell, "kernel", None) is None:
             print(self)
         elif can_click(shell):
             from composemagic.notebook.chatbox import ChatBox

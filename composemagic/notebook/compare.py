@@ -43,9 +43,10 @@ def shown(found: Comparison) -> dict[str, str]:
 
 def _rows(kind: str, rows: tuple[Row, ...]) -> list[str]:
     return [
-        f"<tr><td>{escaped(kind)}</td><td>{escaped(clipped(row.name, 60))}</td>{_cell(row.first, _GONE)}{_cell(row.second, _CAME)}</tr>"
+        f"<tr><td>{escaped(kind)}</td><td>{escaped(clipped(row.name, 60))}</td>{_cell(first, _GONE)}{_cell(second, _CAME)}</tr>"
         for row in rows
         if row.differs
+        for first, second in [row.shown(_CELL)]
     ]
 
 

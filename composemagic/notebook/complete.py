@@ -19,7 +19,6 @@ __all__ = ["is_matcher", "matcher"]
 
 _CELL = re.compile(r"\s*%%compose(?:\s|$)")
 _LINE = re.compile(r"\s*%compose(?:\s|$)")
-_WORD = re.compile(r"\S*$")
 _NAME = "composemagic.notebook.complete"
 
 
@@ -73,8 +72,8 @@ def _on_first_line(shell: Any, before: str, body: str) -> Iterator[Suggestion]:
         "--workflow": lambda: _words(ids(body, "workflow"), "value"),
     }
     words = before.split()
-    last = words[-1] if before[-1:].isspace() else words[-2]
-    yield from taken[last]() if last in taken else _options(shell)
+    last = words if before[-1:].isspace() else words[:-1]
+    yield from taken[last[-1]]() if last and last[-1] in taken else _options(shell)
 
 
 def _options(shell: Any) -> list[Suggestion]:
@@ -98,8 +97,7 @@ def _words(names: Iterable[str], kind: str) -> Iterator[Suggestion]:
 def _fitting(before: str, words: list[Suggestion]) -> Suggestions:
     from composemagic.completion import Suggestions
 
-    found = _WORD.search(before)
-    typed = found[0] if found else ""
+    typed = "" if not before or before[-1].isspace() else before.rsplit(maxsplit=1)[-1]
     return Suggestions(typed, tuple(word for word in words if word.text.startswith(typed)))
 
 

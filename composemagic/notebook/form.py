@@ -14,9 +14,10 @@ from IPython.display import display
 from composemagic.engine.run import Run
 from composemagic.errors import ComposeError, InputError, UsageError, suggest
 from composemagic.language.secret import is_secret
-from composemagic.notebook.attended import can_click
+from composemagic.notebook.attended import can_click, in_terminal
 from composemagic.notebook.card import card, table
 from composemagic.notebook.fields import STYLE, Shared
+from composemagic.notebook.formline import fill_in
 from composemagic.notebook.given import nested
 from composemagic.notebook.look import RED, escaped
 from composemagic.notebook.pause import Pause
@@ -98,7 +99,12 @@ class Form:
         self.box = widgets.VBox([heading, *rows, widgets.HBox(buttons, layout=layout), *answers], layout=layout)
 
     def show(self) -> None:
-        """Display the form, and below it the place for the answers; where nobody can click, what it would ask."""
+        """Display the form, and below it the place for the answers; at a terminal ask line by line; elsewhere tell what it
+        would ask.
+        """
+        if in_terminal(get_ipython()):
+            self.run = fill_in(self.workflow, self.values(), self._keep)
+            return
         if not can_click(get_ipython()):
             display(card(self.workflow), raw=True)
             return

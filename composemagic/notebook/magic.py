@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
-from traitlets import Bool, Dict, Enum, List, Unicode, observe
+from traitlets import Bool, Dict, Enum, List, TraitError, Unicode, observe, validate
 
 from composemagic.allowance import allow
 from composemagic.allowance import parsed as allowed
-from composemagic.errors import InputError
+from composemagic.errors import InputError, UsageError
 from composemagic.notebook import lines
 from composemagic.notebook.attended import can_click, can_fill_in
+from composemagic.notebook.blocking import interruptible
 from composemagic.notebook.cell import Cell, Face, face, tells, wanted
 from composemagic.notebook.given import given, nested
 from composemagic.notebook.keys import ask_for_keys
@@ -90,17 +93,22 @@ class ComposeMagics(Magics):
         for words, place in map(allowed, change.new):
             self._undo.append(allow(*words, place=place))
 
-    @observe("history")
-    def _keep_in_file(self, change: Any) -> None:
+    # validated and not observed: what fails is not the setting then, and the same line may be run again
+    @validate("history")
+    def _keep_in_file(self, proposal: Any) -> Any:
         from composemagic.history import runs
 
-        runs.file(change.new)
+        with _or_as_before():
+            runs.file(proposal["value"])
+        return proposal["value"]
 
-    @observe("prices")
-    def _price(self, change: Any) -> None:
+    @validate("prices")
+    def _price(self, proposal: Any) -> Any:
         from composemagic.prices import set_prices
 
-        set_prices(change.new)
+        with _or_as_before():
+            set_prices(proposal["value"])
+        return proposal["value"]
 
     @observe("language")
     def _speak(self, change: Any) -> None:
@@ -211,7 +219,12 @@ class ComposeMagics(Magics):
     def _show(self, shown: Face) -> None:
         if place := self._cell_id():
             self.faces[place] = shown
-        shown.show()
+        try:
+            with interruptible():  # where nobody can click, a face waits for its runs
+                shown.show()
+        except KeyboardInterrupt:
+            shown.close()
+            raise Interrupted(say("the text so far is kept")) from None
 
     def _load(self, cell: str, options: argparse.Namespace) -> Workflow:
         """The cell's workflow, bound to its NAME."""
@@ -271,6 +284,15 @@ class ComposeMagics(Magics):
         except (AttributeError, KeyError, TypeError):
             return None
         return found
+
+
+@contextmanager
+def _or_as_before() -> Iterator[None]:
+    """A TraitError is what makes a setting stay as it was."""
+    try:
+        yield
+    except UsageError as error:
+        raise TraitError(str(error)) from None
 
 
 def _interrupted(run: Run, view: View) -> Interrupted:

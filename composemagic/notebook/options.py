@@ -17,6 +17,11 @@ from composemagic.words import say
 
 __all__ = ["parsed", "with_options"]
 
+# a value in double quotes that goes on behind the second of them
+_LOST_QUOTES = re.compile(r"""(?:^|\s)(?:[\w.-]+=)?"(?:[^"\\']|\\.)*"[^\s"'\\]""")
+
+_SINGLE = re.compile(r"'[^']*'")
+
 _OPTIONS = (
     argument("name", nargs="?", help=say("variable that receives the Workflow")),
     argument(
@@ -78,11 +83,13 @@ def parsed(parser: Any, line: str) -> argparse.Namespace:
     """The options of a first line. Raises UsageError."""
     options: argparse.Namespace
     try:
-        options, rest = parser.parse_known_args(_without_arrows(shlex.split(line)))
-    except (IPythonUsageError, ValueError) as error:
+        options, rest = parser.parse_known_args(_without_arrows(_words(line)))
+    except IPythonUsageError as error:
         # IPython's own UsageError leaves no text in nbconvert and papermill
         why = _first(str(error))
         raise UsageError(say("%%compose {line}: {why}. See %%compose?", line=line.strip(), why=why)) from None
+    if cut := next((axis for axis in options.sweep if axis.endswith(",")), None):
+        raise UsageError(say("no spaces after the commas: `--sweep {axis}`", axis=f"{cut}..."))
     if rest:
         raise UsageError(_too_many(rest[0], re.findall(r"--[a-z-]+", parser.format_help())))
     for name in (options.name, options.output):
@@ -93,6 +100,17 @@ def parsed(parser: Any, line: str) -> argparse.Namespace:
 
         options.speed = speed_of(options.speed)
     return options
+
+
+def _words(line: str) -> list[str]:
+    """The words of a line, with the quotes of a shell. Raises UsageError."""
+    try:
+        words = shlex.split(line)
+    except ValueError:
+        raise UsageError(say("a quote is not closed in `%%compose {line}`", line=line.strip())) from None
+    if _LOST_QUOTES.search(_SINGLE.sub("''", line)):
+        raise UsageError(say("quotes inside quotes are lost; write them as in -i prompt='Say \"hello\" to me'"))
+    return words
 
 
 def _without_arrows(words: list[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from composemagic.engine.asking import choices, meaning
@@ -28,22 +28,30 @@ from composemagic.engine.run import Run
 from composemagic.engine.summary import summary
 from composemagic.errors import UsageError
 from composemagic.notebook import jobs
+from composemagic.notebook.attended import can_type
 from composemagic.notebook.look import clipped
 from composemagic.notebook.questions import question, still_open
 from composemagic.notebook.still import nothing, output_text
 from composemagic.notebook.tree import value_text
+from composemagic.terminal import Prose, has_colours
 from composemagic.text import plain
 
-__all__ = ["Plain"]
+__all__ = ["Plain", "watch"]
 
 _SHORT = 400  # characters of a value that is asked about
+_STOP_SECONDS = 2.0
 
 
 class Plain:
-    """A run in a terminal. Text streams; an object with streams in it is printed when it is whole."""
+    """A run in a terminal. Text streams, as Markdown where there are colours; an object with streams in it is printed when it
+    is whole. `last` gives the text of a run that has not streamed any.
+    """
 
-    def __init__(self) -> None:
-        self.attended = _can_type()
+    def __init__(self, last: Callable[[Run], str] | None = None) -> None:
+        self.attended = can_type(_shell())
+        self._text = last or output_text
+        self._prose = Prose(encoding=sys.stdout.encoding) if _is_colourful() else None
+        self._has_streamed = False
         self._wrote = ""
         self._held: list[str] = []
 
@@ -68,8 +76,11 @@ class Plain:
     def _say(self, run: Run, event: Event) -> None:
         match event:
             case Delta(value, path=()):
-                is_prose = isinstance(value, str) and run.encoding != "json"
-                self._write(value if is_prose else value_text(value) + "\n")
+                self._has_streamed = True
+                if isinstance(value, str) and run.encoding != "json":
+                    self._write_prose(value)
+                else:
+                    self._write(value_text(value) + "\n")
             case Notice() | Waiting():
                 self._tell(str(event))
             case JobFinished(job) | JobRouted(job) | JobSkipped(job) | JobFailed(job) | JobStopped(job):
@@ -84,8 +95,8 @@ class Plain:
         """What has not been streamed."""
         if sentence := nothing(run):
             self._tell(sentence)
-        elif not self._wrote:
-            self._write(output_text(run))
+        elif not self._has_streamed:
+            self._write(self._text(run))
 
     def _ask(self, run: Run, points: Sequence[Point]) -> None:
         """Ask for each point. Who ends the input stops the run; an interrupt does, too, as everywhere."""
@@ -106,7 +117,7 @@ class Plain:
 
     def _tell_later(self, line: str) -> None:
         """Say how a job went, not in the middle of the text."""
-        if self._wrote:
+        if self._has_streamed:
             self._held.append(line)
         else:
             self._tell(line)
@@ -116,23 +127,49 @@ class Plain:
             self._end_line()
         print(plain(line), file=sys.stderr, flush=True)
 
+    def _write_prose(self, text: str) -> None:
+        if self._prose is None:
+            self._write(text)
+        else:
+            self._put(self._prose.add(text))
+
     def _write(self, text: str) -> None:
+        self._put(plain(text))
+
+    def _put(self, text: str) -> None:
         """Write to stdout; a terminal shows it at once, a kernel in its own time: it stores an output for every flush."""
-        sys.stdout.write(plain(text))
+        sys.stdout.write(text)
         if sys.stdout.isatty():
             sys.stdout.flush()
         self._wrote = text or self._wrote
 
     def _end_line(self) -> None:
+        if self._prose is not None:
+            self._put(self._prose.end())
         if self._wrote and not self._wrote.endswith("\n"):
-            self._write("\n")
+            self._put("\n")
 
 
-def _can_type() -> bool:
-    """Whether somebody can type an answer: in a terminal, or into a front end that says it takes input."""
+def watch(run: Run, last: Callable[[Run], str] | None = None) -> None:
+    """Print a run that no cell waits for, to its end. An interrupt stops the run, and its error is told: neither is raised."""
+    view = Plain(last)
+    try:
+        view.follow(run)
+    except KeyboardInterrupt:
+        run.cancel()
+        run.wait(_STOP_SECONDS)
+    view.finish(run)
+    if run.error is not None:
+        print(plain(str(run.error)), file=sys.stderr)
+
+
+def _shell() -> Any:
     from IPython.core.getipython import get_ipython
 
-    kernel = getattr(get_ipython(), "kernel", None)
-    if kernel is not None:
-        return bool(getattr(kernel, "_allow_stdin", True))
-    return sys.stdin is not None and sys.stdin.isatty()
+    return get_ipython()
+
+
+def _is_colourful() -> bool:
+    """Whether stdout is a terminal with colours; `ipython --colors=nocolor` wants none."""
+    wants_none = str(getattr(_shell(), "colors", "")).lower() == "nocolor"
+    return not wants_none and has_colours(sys.stdout)

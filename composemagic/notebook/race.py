@@ -38,6 +38,7 @@ _COLUMN = (
     "padding:6px 10px;margin:4px"
 )
 _CLOCK = "font-size:130%;font-variant-numeric:tabular-nums"
+_STOP_SECONDS = 2.0
 _WIDGETS = 14  # models of a box: each is a message at the beginning and one at the end
 
 
@@ -84,8 +85,7 @@ class RaceBox:
             self.wait()
             print(self)
         elif self.race.done or not can_click(shell):
-            self.wait()
-            display(shown(self.race, self.title), raw=True)
+            self._show_still()
         else:
             self._show_live()
 
@@ -95,6 +95,16 @@ class RaceBox:
         """Stop both, and put the static copy in the widgets' place."""
         self.race.cancel()
         self._finish()
+
+    def _show_still(self) -> None:
+        try:
+            self.wait()
+        except BaseException:  # an interrupt as well leaves what there is
+            self.race.cancel()
+            self.race.wait(_STOP_SECONDS)
+            raise
+        finally:
+            display(shown(self.race, self.title), raw=True)
 
     # -- live --------------------------------------------------------------------------------------------------------------
     def _show_live(self) -> None:

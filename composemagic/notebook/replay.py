@@ -25,5 +25,8 @@ def show(replay: Replay) -> None:
         replay.begin()
         view.follow(run)
         replay.wait()
+    except BaseException:
+        replay.cancel()
+        raise
     finally:
         view.finish(run)

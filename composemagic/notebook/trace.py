@@ -30,7 +30,8 @@ def shown(trace: Trace) -> dict[str, str]:
 
 
 def _head(trace: Trace) -> str:
-    words = [say("{count} requests", count=trace.count), say("{count} deltas", count=len(trace.deltas))]
+    requests = say("1 request") if trace.count == 1 else say("{count} requests", count=trace.count)
+    words = [requests, say("{count} deltas", count=len(trace.deltas))]
     if trace.first_delta is not None:
         words.append(say("first delta {seconds} s", seconds=f"{trace.first_delta:.2f}"))
     words.append(say("total {seconds} s", seconds=f"{trace.total:.2f}"))

@@ -84,11 +84,13 @@ class Dechunker:
 
 
 class Connection(Protocol):
-    """What is needed of a connection: to read from it, and to leave it to httpcore at the end of the body."""
+    """What is needed of a connection: to read from it, to leave it to httpcore at the end of the body, to wait no longer."""
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes: ...
 
     def leave(self, last: bytes, rest: bytes) -> None: ...
+
+    def give_up(self, failure: Exception) -> None: ...
 
 
 class Chunked:
@@ -123,3 +125,7 @@ class Chunked:
             async for _ in self._rest:
                 pass
         raise StopAsyncIteration
+
+    def give_up(self, failure: Exception) -> None:
+        """Raise this in who waits for more."""
+        self._connection.give_up(failure)

@@ -190,6 +190,10 @@ class Stream(httpcore.AsyncNetworkStream):
         self._last = last
         self._wire.put_back(rest)
 
+    def give_up(self, failure: Exception) -> None:
+        """Raise this in who waits for something to come."""
+        self._wire.give_up(failure)
+
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Send bytes, as fast as the other side takes them. Raises httpcore.WriteError, WriteTimeout.
 
@@ -332,6 +336,10 @@ class _Wire(asyncio.Protocol):
         if data:
             self.parts.insert(0, data)
             self._size += len(data)
+
+    def give_up(self, failure: Exception) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_exception(failure)
 
     async def until_something_came(self) -> None:
         self._reader = asyncio.get_running_loop().create_future()

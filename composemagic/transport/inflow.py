@@ -1,19 +1,19 @@
 """A body on its way in: decompressed within bounds, read ahead, and given up where nothing comes any more.
 
 httpx gives every HTTP chunk by itself, which for a model's stream is every event, and handing each through all floors costs
-as much as fetching it. So a task of its own reads on while the last read is being worked on. The first pieces do without
-it: they are what the user waits for.
+as much as fetching it. So where it is httpx that reads, and not chunked.py, a task of its own reads on while the last read is
+being worked on. The first pieces do without it: they are what the user waits for.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 import zlib
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from composemagic.errors import RunError
+from composemagic.transport.chunked import Chunked
 from composemagic.words import say
 
 __all__ = ["Inflow", "StalledError", "inflated"]
@@ -38,18 +38,17 @@ class StalledError(TimeoutError):
 class Inflow:
     """Gives a body's bytes: the first pieces one by one, then at each call all that has arrived since.
 
-    A source that itself gives all that has arrived (`is_whole`) needs no task. `deadline` is on the loop's clock; `first` and `read` are seconds until the first piece and between two.
+    A Chunked source itself gives all that has arrived, and needs no task. `deadline` is on the loop's clock; `first` and
+    `read` are seconds until the first piece and between two.
     """
 
-    def __init__(
-        self, source: AsyncIterator[bytes], deadline: float, first: float, read: float, *, is_whole: bool = False
-    ) -> None:
+    def __init__(self, source: AsyncIterator[bytes], deadline: float, first: float, read: float) -> None:
         self._source = source
         self._deadline = deadline
         self._patience = first
         self._is_first = True
         self._read_limit = read
-        self._ones = math.inf if is_whole else _ONE_BY_ONE
+        self._ones = _ONE_BY_ONE
         self._pieces: list[bytes] = []
         self._size = 0
         self._is_full = False
@@ -68,6 +67,8 @@ class Inflow:
 
         Raises what reading raised, StalledError, and TimeoutError at the deadline.
         """
+        if isinstance(self._source, Chunked):
+            return await self._all(self._source)
         while self._ones:
             data = await self._one()
             if data is None:
@@ -89,6 +90,25 @@ class Inflow:
         self._pieces.clear()
         self._size = 0
         self._room.set()
+        return data
+
+    async def _all(self, source: Chunked) -> bytes:
+        """What a source gives that gives all there is; the watch makes it fail where it is time."""
+        self._last, self._is_full = self._loop.time(), False
+        if self._last >= self._deadline:
+            raise TimeoutError
+        if self._timer is None:
+            self._is_late = False
+            self._watch()
+        try:
+            data = await anext(source, b"")
+        finally:
+            self._is_full = True  # as if: who does not ask waits for nothing
+        if not data:
+            self._ended = True
+        elif self._is_first:
+            self._patience, self._is_first = self._read_limit, False
+            self._watch_anew()
         return data
 
     async def _one(self) -> bytes | None:
@@ -147,6 +167,11 @@ class Inflow:
         self._is_full = False
         self._last = self._loop.time()
 
+    def _watch_anew(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._watch()
+
     def _watch(self) -> None:
         """End the reading where it is time; one timer for all reads, since setting one for each would cost more than they."""
         now = self._loop.time()
@@ -162,11 +187,14 @@ class Inflow:
         elif now >= self._deadline:
             self._give_up(TimeoutError())
         else:
-            self._give_up(StalledError(is_first=False))
+            self._give_up(StalledError(is_first=self._is_first))
 
     def _give_up(self, failure: Exception) -> None:
         self._failure = failure
-        if self._task is not None:
+        if isinstance(self._source, Chunked):
+            self._timer = None  # where nobody waits now, who asks again is watched again
+            self._source.give_up(failure)
+        elif self._task is not None:
             self._task.cancel()
 
 

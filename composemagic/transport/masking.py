@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from composemagic.errors import masked
 from composemagic.language.secret import SHOWN, is_secret
@@ -22,8 +22,7 @@ Row = tuple[float, bytes]  # seconds since the run started, and what came then
 _KEY_HEADER = re.compile("auth|key|token(?!s)|secret|cookie|password|credential", re.IGNORECASE)
 _LEAST = 8  # characters: what is shorter stands in every text by chance
 _QUERY = re.compile(r"(?<=[?&])([^=&#]+)=([^&#]+)")
-_DATA = re.compile(r"(?m)^(data: ?)(.*)$")
-_LINE = re.compile(r"(?m)^()(.+)$")
+_DATA = re.compile(r"(?:\A|(?<=[\r\n]))data: ?(?P<data>[^\r\n]*)")
 _DEEPEST = 64
 _PRINTABLE = re.compile(r"[!-~]+")
 
@@ -102,21 +101,18 @@ Path = tuple[Any, ...]
 def _joined_and_masked(texts: list[str], redact: Redactor) -> list[str]:
     """The pieces where the texts in their messages, joined, tell a secret without it; else as they are."""
     if redact.finds("".join(texts)):
-        return _in_pieces(texts, redact)  # the bytes themselves tell it
-    found = [_DATA.search(text) or _LINE.search(text) for text in texts]
-    values = [None if one is None else _loaded(one[2]) for one in found]
+        texts = _in_pieces(texts, redact)  # the bytes themselves tell it
+    found = list(map(_message, texts))
+    values = [_loaded(one.text) for one in found]
     leaves: dict[Path, list[str]] = {}
     for value in values:
         for path, leaf in _leaves(value):
             leaves.setdefault(path, []).append(leaf)
-    telling = {path for path, parts in leaves.items() if len(parts) > 1 and redact.finds("".join(parts))}
+    telling = {path for path, parts in leaves.items() if redact.finds("".join(parts))}
     if not telling:
         return texts
     pieces = {path: iter(_in_pieces(leaves[path], redact)) for path in telling}
-    return [
-        text if one is None else _rewritten(text, one, value, pieces)
-        for text, one, value in zip(texts, found, values, strict=True)
-    ]
+    return [_rewritten(text, one, value, pieces) for text, one, value in zip(texts, found, values, strict=True)]
 
 
 def _in_pieces(texts: list[str], redact: Redactor) -> list[str]:
@@ -127,12 +123,12 @@ def _in_pieces(texts: list[str], redact: Redactor) -> list[str]:
 
 
 def _loaded(text: str) -> Any:
-    """The object or list that JSON spells; of anything else the text."""
+    """The object, list or text that JSON spells; of anything else the text."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
         return text
-    return value if isinstance(value, dict | list) else text
+    return value if isinstance(value, dict | list | str) else text
 
 
 def _leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
@@ -148,14 +144,32 @@ def _leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
                 yield from _leaves(inner, (*path, at))
 
 
-def _rewritten(text: str, found: re.Match[str], value: Any, pieces: dict[Path, Iterator[str]]) -> str:
+class _Message(NamedTuple):
+    """What a piece of an answer says, and where that stands in it."""
+
+    start: int
+    end: int
+    text: str
+
+
+def _message(piece: str) -> _Message:
+    """The lines of data of an event; of a line or of a whole answer all of it."""
+    found = list(_DATA.finditer(piece))
+    if not found:
+        return _Message(0, len(piece.rstrip("\r\n")), piece.rstrip("\r\n"))
+    return _Message(found[0].start("data"), found[-1].end(), "\n".join(one["data"] for one in found))
+
+
+def _rewritten(text: str, found: _Message, value: Any, pieces: dict[Path, Iterator[str]]) -> str:
     """A message with other texts at the places of `pieces`."""
     new = _replaced(value, (), pieces)
+    if new == value:
+        return text
     try:
-        data = new if value == found[2] else json.dumps(new)
+        data = new if value == found.text else json.dumps(new)
     except RecursionError:
         data = SHOWN
-    return f"{text[: found.start(2)]}{data}{text[found.end(2) :]}"
+    return f"{text[: found.start]}{data}{text[found.end :]}"
 
 
 def _replaced(value: Any, path: Path, pieces: dict[Path, Iterator[str]]) -> Any:

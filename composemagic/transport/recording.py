@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import os
 import threading
 from collections.abc import Mapping
@@ -166,29 +167,37 @@ def read(path: Path) -> Recording:
             continue
         try:
             exchanges.append(_read(json.loads(line)))
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             # somebody was cut off while writing: as the last line, or with others behind it
             notes.append(say("line {number} of {file} is no recording and was skipped", number=number, file=path.name))
     return Recording(path.name, tuple(exchanges), tuple(notes))
 
 
 def _read(facts: Mapping[str, Any]) -> Recorded:
-    request, fault, ended = facts["request"], facts.get("fault"), float(facts.get("ended", 0))
+    request, fault, ended = facts["request"], facts.get("fault"), _seconds(facts.get("ended", 0))
     if not isinstance(request["url"], str) or not ("status" in facts or isinstance(fault, dict)):
         raise ValueError(facts)
-    pieces = [(float(at), _data(text)) for at, text in facts.get("messages", ())]
+    pieces = [(_seconds(at), _data(text)) for at, text in facts.get("messages", ())]
     if facts.get("body") is not None:
         pieces.append((ended, _data(facts["body"])))
     return Recorded(
         {key: request.get(key) for key in ("method", "url", "body")},
         None if facts.get("status") is None else int(facts["status"]),
         {str(name): str(value) for name, value in facts.get("headers", {}).items()},
-        float(facts.get("answered", ended)),
+        _seconds(facts.get("answered", ended)),
         tuple(pieces),
         ended,
         fault if fault is None else {"kind": str(fault["kind"]), "sentence": str(fault["sentence"]), **fault},
         facts.get("local"),
     )
+
+
+def _seconds(written: Any) -> float:
+    """A time that can be waited for: a loop that is told to wait for NaN wakes nobody any more."""
+    seconds = float(written)
+    if not math.isfinite(seconds):
+        raise ValueError(written)
+    return max(0.0, seconds)
 
 
 def _data(written: Any) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -47,7 +48,8 @@ class Replay(httpx.AsyncBaseTransport):
             await self.until(begun, found.ended)
             raise _fault(found)
         await self.until(begun, found.answered)
-        return httpx.Response(found.status, headers=dict(found.headers), stream=_Played(found, self, begun))
+        headers = [(name.encode(), value.encode("utf-8", "replace")) for name, value in found.headers.items()]
+        return httpx.Response(found.status, headers=headers, stream=_Played(found, self, begun))
 
     def _next(self, request: Mapping[str, Any]) -> Recorded:
         key = _known_by(request)
@@ -99,12 +101,24 @@ def _fault(found: Recorded) -> RunError:
         fault["kind"],
         fault["sentence"],
         again=bool(fault.get("again")),
-        after=after if isinstance(after, int | float) else None,
+        after=after if isinstance(after, int | float) and math.isfinite(after) else None,
     )
 
 
 def _known_by(request: Mapping[str, Any]) -> str:
-    return json.dumps([request.get(key) for key in ("method", "url", "body")], sort_keys=True)
+    return json.dumps([_one_spelling(request.get(key)) for key in ("method", "url", "body")], sort_keys=True)
+
+
+def _one_spelling(value: Any) -> Any:
+    """JSON has one number where Python has 1 and 1.0."""
+    match value:
+        case float() if value.is_integer():
+            return int(value)
+        case dict():
+            return {str(key): _one_spelling(inner) for key, inner in value.items()}
+        case list():
+            return [_one_spelling(inner) for inner in value]
+    return value
 
 
 # -- what else is needed where nothing goes out ------------------------------------------------------------------------------
