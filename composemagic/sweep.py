@@ -30,7 +30,9 @@ AT_ONCE = 4
 _POLL_SECONDS = 0.05
 STOP_SECONDS = 2.0
 _SHOWN = 40  # characters of a value in a sentence
-_PIECE = re.compile(r"""\s*("(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^,"'\s][^,]*)\s*(,|\Z)""", re.DOTALL)
+_PIECE = re.compile(
+    r"""\s*("(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|\[[^\[\]]*\]|\{[^{}]*\}|[^,"'\s][^,]*)\s*(,|\Z)""", re.DOTALL
+)
 
 
 # -- what is varied --------------------------------------------------------------------------------------------------------
@@ -39,7 +41,7 @@ _PIECE = re.compile(r"""\s*("(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^,"'\s][^,]*)\s*(,
 def parse_axis(text: str, inputs: Iterable[Input] = ()) -> tuple[str, list[Any]]:
     """`temperature=0,0.7,1.2` as ("temperature", [0, 0.7, 1.2]). Raises UsageError.
 
-    Values are YAML scalars with commas between them; one in quotes is text, whatever commas are in it, and so is every one
+    Values are YAML scalars with commas between them, or JSON in brackets; one in quotes is text, whatever commas are in it, and so is every one
     of an input that the YAML calls text, where `inputs` say so.
     """
     name, equals, rest = text.partition("=")

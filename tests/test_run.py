@@ -554,6 +554,7 @@ VALUES = [
     ([1, "2", None], '[1, "2", null]'),
     (b"bytes", "bytes"),
     (b"\xff\x00", "\ufffd\x00"),
+    ({(1, 2): "a tuple is no key of JSON"}, "{(1, 2): 'a tuple is no key of JSON'}"),
 ]
 
 

@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 
 import composemagic
 from composemagic.engine.run import Run
+from composemagic.text import plain
 
 KEY = "sk-canary-Zq7+Xp/9vTb4RcK8sWd&3"
 FORMS = {
@@ -180,6 +181,21 @@ def test_a_stream_that_is_cut_keeps_its_text(text: str, shown: str) -> None:
     run = composemagic.load(yaml, transport=Cut(["so far ", text]), env={"OPENAI_API_KEY": KEY}).start({})
     assert run.wait(10) and run.status == "failed" and run.text == f"so far {shown}"
     assert not leaks(everything(run)) and KEY[:-1] not in everything(run)
+
+
+class Wide(Echoing):
+    """Its error has a character between each two, which no view shows."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        return httpx.Response(401, content=f"bad key {KEY}".encode("utf-16-le"), headers={"content-type": "text/plain"})
+
+
+def test_an_error_with_what_no_view_shows_between_the_letters() -> None:
+    run = composemagic.load(
+        YAML.format(output="", stream="false"), transport=Wide([]), env={"OPENAI_API_KEY": KEY}
+    ).start({})
+    assert run.wait(10) and run.error is not None
+    assert not leaks(plain(everything(run))) and "***" in run.error.sentence
 
 
 OUTPUTS = [

@@ -59,6 +59,7 @@ AXES: dict[str, tuple[str, list[Any]]] = {
     "on=true, false": ("on", [True, False]),
     "x=null,~": ("x", [None, None]),
     "x=a b,c": ("x", ["a b", "c"]),
+    "x=[a, b],[c]": ("x", ["[a, b]", "[c]"]),
     'x="a, b",c': ("x", ["a, b", "c"]),
     "x='a, b',c": ("x", ["a, b", "c"]),
     'x="0",0': ("x", ["0", 0]),

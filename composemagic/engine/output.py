@@ -239,4 +239,7 @@ def as_text(value: Any) -> str:
             return ""
         case bytes():
             return value.decode("utf-8", "replace")
-    return json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        return json.dumps(value, ensure_ascii=False, default=str)
+    except TypeError:  # keys that JSON has no word for, out of a function of the user's
+        return repr(value)

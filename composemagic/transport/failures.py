@@ -10,6 +10,7 @@ import httpcore
 import httpx
 
 from composemagic.errors import RunError
+from composemagic.text import plain
 from composemagic.transport import address
 from composemagic.transport.connection import NoTLSError, UnknownHostError, UnreachableError
 from composemagic.transport.inflow import StalledError
@@ -254,6 +255,7 @@ def _message(status: int, body: bytes, request: Asked) -> str:
     """The text that the peer gives as `error.message`, for documents that look into it; without host and query."""
     text = body.decode("utf-8", "replace")
     value = _json(text)
+    text = plain(text)  # what a view strips must not hide a key from the redactor
     shown = text if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
     path = re.sub(r"^\w+://[^/]*", "", address.shown(request.url))
     return request.redacted(f"Request failed with status {status}\nURL: {path}\nResponse: {shown}")
@@ -306,8 +308,8 @@ def _words(body: bytes, media_type: str) -> str:
     """The provider's words in an error body."""
     text = body.decode("utf-8", "replace")
     if "html" in media_type:
-        return page_words(text)
-    return error_message(_json(text)) or ""
+        return plain(page_words(text))
+    return plain(error_message(_json(text)) or "")  # what a view strips must not hide a key from the redactor
 
 
 def _json(text: str) -> Any:
