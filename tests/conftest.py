@@ -33,6 +33,12 @@ ROOT = Path(__file__).resolve().parent.parent
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first: of two workers none should begin the longest when the other is done."""
+    slow = {item.path for item in items if item.get_closest_marker("browser") or item.get_closest_marker("model")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 # -- servers
 
 

@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import time
+from asyncio.base_subprocess import BaseSubprocessTransport
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -237,6 +238,25 @@ def test_a_run_that_is_stopped_leaves_nothing_running(tmp_path: Path) -> None:
     pids = [int(word) for word in (tmp_path / "pids").read_text(encoding="utf-8").split()]
     await_true(lambda: not any(map(is_alive, pids)))
     assert started.output is None
+
+
+def test_a_run_that_is_stopped_while_the_program_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """asyncio waits for the pipes of a program that runs by then."""
+    connect = BaseSubprocessTransport._connect_pipes  # type: ignore[attr-defined]
+
+    async def late(*given: Any) -> None:
+        while not (tmp_path / "pids").exists():
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)  # the stop comes in here
+        await connect(*given)
+
+    monkeypatch.setattr(BaseSubprocessTransport, "_connect_pipes", late)
+    started = load(tmp_path, "command: [sh, -c, 'sleep 600 & echo $! $$ > pid; mv pid pids; wait']").start({})
+    await_true((tmp_path / "pids").exists)
+    started.cancel()
+    started.wait()
+    pids = [int(word) for word in (tmp_path / "pids").read_text(encoding="utf-8").split()]
+    await_true(lambda: not any(map(is_alive, pids)))
 
 
 def test_a_reader_that_goes_away_ends_the_program(tmp_path: Path) -> None:

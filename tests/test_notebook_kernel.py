@@ -320,7 +320,7 @@ OPTIONS = {
     "no such variable": ("-i prompt=$nothing", "there is no variable `nothing`"),
     "no dict": ("-i number", "the variable holds no dict of inputs"),
     "no pair": ("-e KEY", "compose: -e is written `-e KEY=VALUE`"),
-    "an open quotation mark": ("-i prompt='hi", "No closing quotation"),
+    "an open quotation mark": ("-i prompt='hi", "a quote is not closed in `%%compose -i prompt='hi`"),
     "no such workflow": ("-w other", "other"),
     "a bad value": ("-i text=x -i delay=soon", "delay"),
 }
@@ -456,7 +456,7 @@ def test_two_runs_at_once_stay_in_their_own_outputs(notebook: Kernel) -> None:
     ids = {}
     for cell, word in (("A", "apple "), ("B", "berry ")):
         done = notebook.execute(f"%%compose\n{ECHO}", cell=cell)
-        ids[word] = done.outputs[1]["transient"]["display_id"]
+        ids[word] = done.outputs[2]["transient"]["display_id"]
         notebook.execute(
             f"form = {form(cell)}\nform.fields['text'].widget.value = {word!r} * 40\n"
             "form.fields['delay'].widget.value = '0.01'"
@@ -515,12 +515,12 @@ def test_loading_twice_and_unloading_leave_no_doubles(notebook: Kernel) -> None:
         "sum(key.__module__.startswith('composemagic') for key in ip.display_formatter.mimebundle_formatter.type_printers)]"
     )
     notebook.execute("%load_ext composemagic\n%reload_ext composemagic\n%reload_ext composemagic")
-    assert notebook.execute(count).text == "[1, 1, True, 2]"
+    assert notebook.execute(count).text == "[1, 1, True, 7]"
     notebook.execute("%unload_ext composemagic")
     assert notebook.execute(count).text == "[0, 0, False, 0]"
     assert notebook.execute("%%compose\na: 1").status in ("ok", "error")
     notebook.execute("%load_ext composemagic")
-    assert notebook.execute(count).text == "[1, 1, True, 2]"
+    assert notebook.execute(count).text == "[1, 1, True, 7]"
 
 
 def test_it_documents_itself(notebook: Kernel) -> None:

@@ -319,7 +319,8 @@ def test_settling() -> None:
 
 
 def told(**fields: Any) -> str:
-    run = {"status": "done", "text": "", "timing": Timing(), "usage": None, "model": None, "instead_of": None, **fields}
+    run = {"status": "done", "text": "", "timing": Timing(), "usage": None, "model": None, "instead_of": None}
+    run |= {"models": (), "is_played": False, **fields}
     return summary(cast("Run", SimpleNamespace(**run)))
 
 

@@ -57,7 +57,7 @@ def test_jobs_and_streams_are_seen_while_they_run_and_fold_at_the_end(lab: Lab) 
     lab.run(1, wait=False)
     lab.wait_text(1, "all in")
     during = lab.dom_text(1)
-    places = [during.index(words) for words in ("✓ facts", "Ada wrote the first program", "▶ summary", "all in")]
+    places = [during.rindex(words) for words in ("✓ facts", "Ada wrote the first program", "▶ summary", "all in")]
     assert places == sorted(places)
     assert "2 jobs: 1 running, 1 done" in during
     lab.wait_done(1)

@@ -38,7 +38,7 @@ import os
 import re
 import shlex
 import signal
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -324,18 +324,39 @@ class _Program(asyncio.SubprocessProtocol):
                 getattr(pipe, act)()
 
 
+async def _whole(start: Coroutine[Any, Any, tuple[asyncio.BaseTransport, _Program]]) -> Any:
+    """Start a program to the end of its start: asyncio, cancelled in the middle, ends the program and not what it started."""
+    starting = asyncio.ensure_future(start)
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        with suppress(OSError, ValueError):
+            await _end(*await starting)
+        raise
+
+
+async def _end(transport: asyncio.BaseTransport, program: _Program) -> None:
+    program.kill()
+    try:
+        await program.ended.wait()
+    finally:
+        transport.close()
+
+
 @asynccontextmanager
 async def _started(command: Command, way: Way, room: int) -> AsyncIterator[_Program]:
     """A running program, which has ended when the block has. Raises RunError where it cannot be started."""
     loop = asyncio.get_running_loop()
     try:
-        transport, program = await loop.subprocess_exec(
-            lambda: _Program(command, way.timeout, room),
-            *command,
-            cwd=way.folder,
-            env=way.env,
-            stdin=asyncio.subprocess.DEVNULL if way.stdin is None else asyncio.subprocess.PIPE,
-            start_new_session=True,  # a group of its own, to be ended together
+        transport, program = await _whole(
+            loop.subprocess_exec(
+                lambda: _Program(command, way.timeout, room),
+                *command,
+                cwd=way.folder,
+                env=way.env,
+                stdin=asyncio.subprocess.DEVNULL if way.stdin is None else asyncio.subprocess.PIPE,
+                start_new_session=True,  # a group of its own, to be ended together
+            )
         )
     except (OSError, ValueError) as error:  # a ValueError is about a variable's name
         raise RunError("input", _no_start(command, error)) from None
@@ -346,11 +367,7 @@ async def _started(command: Command, way: Way, room: int) -> AsyncIterator[_Prog
             pipe.write_eof()
         yield program
     finally:
-        program.kill()
-        try:
-            await program.ended.wait()
-        finally:
-            transport.close()
+        await _end(transport, program)
 
 
 def _no_start(command: Command, error: OSError | ValueError) -> str:

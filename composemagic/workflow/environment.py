@@ -60,6 +60,11 @@ class Environment(Mapping[str, str]):
             raise KeyError(name)
         return self._found[name]
 
+    def known(self, name: str) -> str | None:
+        """A variable's value as far as it is known without asking who keeps secrets."""
+        near = next((value for source in (self._overrides, os.environ) if (value := source.get(name))), None)
+        return near or self._read().get(name) or _typed.get(name) or self._found.get(name, (9, ""))[1] or None
+
     def fetch(self, names: Iterable[str]) -> None:
         """Look variables up on the thread of the caller, where that matters: Colab answers a cell's own thread only."""
         if "google.colab" in sys.modules:
