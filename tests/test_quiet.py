@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import httpx
@@ -16,6 +15,7 @@ import pytest
 
 import composemagic
 from composemagic.transport.quiet import hush, quiet
+from tests.conftest import answering
 
 KEY = "sk-canary-Zq7+Xp/9vTb4RcK8sWd&3"
 
@@ -42,17 +42,6 @@ def heard() -> Iterator[list[logging.LogRecord]]:
 
 def names(records: list[logging.LogRecord]) -> list[str]:
     return [record.name for record in records if record.name != "asyncio"]
-
-
-@contextmanager
-def serving(answering: type[BaseHTTPRequestHandler]) -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), answering)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 class _Repeating(BaseHTTPRequestHandler):
@@ -111,7 +100,7 @@ class _Repeating(BaseHTTPRequestHandler):
 )
 def test_the_mcp_sdk_does_not_log_what_a_server_repeats(tool: str, said: str) -> None:
     pytest.importorskip("mcp", reason="the extra `mcp` is not installed")
-    with serving(_Repeating) as url, heard() as records:
+    with answering(_Repeating) as url, heard() as records:
         yaml = (
             f"component: {{type: mcp-client, url: '{url}/mcp', tool: {tool}, timeout: 20s,"
             " headers: {Authorization: 'Bearer ${env.MY_API_KEY}'}}"
@@ -133,7 +122,7 @@ class _Plain(BaseHTTPRequestHandler):
 
 
 def test_requests_of_others_are_logged_as_ever() -> None:
-    with serving(_Plain) as url:
+    with answering(_Plain) as url:
 
         async def ask() -> None:
             async with httpx.AsyncClient() as client:

@@ -11,11 +11,9 @@ import os
 import re
 import subprocess
 import sys
-import threading
 import traceback
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import AsyncGenerator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -28,6 +26,7 @@ from hypothesis import strategies as st
 import composemagic
 from composemagic.engine.run import Run
 from composemagic.text import plain
+from tests.conftest import answering
 
 KEY = "sk-canary-Zq7+Xp/9vTb4RcK8sWd&3"
 FORMS = {
@@ -366,17 +365,6 @@ class _Answering(BaseHTTPRequestHandler):
         pass
 
 
-@contextmanager
-def answering() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Answering)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
 def document(base: str) -> str:
     return f"component: {{type: http-client, endpoint: '{base}/v1', max_retries: 0, headers: {{Authorization: 'Bearer ${{env.MY_API_KEY}}'}}, body: {{a: 1}}}}\n"
 
@@ -389,7 +377,7 @@ def test_no_log_tells_it() -> None:
     root.addHandler(handler)
     root.setLevel(logging.DEBUG)
     try:
-        with answering() as base:
+        with answering(_Answering) as base:
             run = composemagic.load(document(base), env={"MY_API_KEY": KEY}).start({})
             assert run.wait(10)
     finally:
@@ -419,7 +407,7 @@ def command(*words: str, folder: Path, **env: str) -> subprocess.CompletedProces
 
 
 def test_the_command_line_does_not_tell_it(tmp_path: Path) -> None:
-    with answering() as base:
+    with answering(_Answering) as base:
         (tmp_path / "compose.yml").write_text(document(base))
         (tmp_path / "out.yml").write_text(
             "workflow: {output: 'x ${env.MY_API_KEY}'}\ncomponent: {type: echo, value: 1}\n"

@@ -9,10 +9,9 @@ import json
 import logging
 import os
 import sqlite3
-import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
@@ -24,6 +23,7 @@ from nbconvert import HTMLExporter, MarkdownExporter
 
 from composemagic.api import load_all
 from composemagic.server.serving import Serving, wanted
+from tests.conftest import answering
 
 ROOT = Path(__file__).parent.parent
 KEY = "sk-canary-Zq7+Xp/9vTb4RcK8sWd&3"
@@ -142,17 +142,6 @@ for mode in ("Context", "Verbose", "Plain", "Minimal"):
 """
 
 
-@contextmanager
-def faults() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Faults)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
 def yaml(base: str, fault: str, output: str, name: str = "CANARY_API_KEY") -> str:
     stream = "true" if "delta" in output else "false"
     return (
@@ -210,7 +199,7 @@ def hits_in(folder: Path) -> list[tuple[str, bytes]]:
 
 @pytest.mark.parametrize("display", DISPLAYS)
 def test_nothing_that_is_written_holds_a_key(display: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with faults() as base:
+    with answering(_Faults) as base:
         sources = cells(base, display, tmp_path / "log.txt")
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
         environment = {
@@ -304,7 +293,7 @@ def test_no_answer_of_a_server_holds_a_key(tmp_path: Path, capsys: pytest.Captur
     root.addHandler(ear)
     root.setLevel(logging.DEBUG)
     try:
-        with faults() as base, serving(workflows(base)) as (api, page):
+        with answering(_Faults) as base, serving(workflows(base)) as (api, page):
             listed = api.get("/workflows").json()
             names = [one["workflow_id"] for one in listed]
             assert len(names) == len(FAULTS) * len(OUTPUTS)

@@ -10,13 +10,13 @@ from composemagic.prices import cost, tokens
 from composemagic.text import plain
 from composemagic.words import say
 
-__all__ = ["summary", "tokens_of"]
+__all__ = ["mark", "summary", "tokens_of"]
 
 
 def summary(run: Run) -> str:
     """Status, first delta, total, deltas, tokens, cost where a price is known, and the model that answered, in the user's language."""
     timing = run.timing
-    words = [_mark(run.status)]
+    words = [mark(run.status)]
     if run.status in ("stopped", "truncated", "failed") and run.text:
         words.append(say("the text so far is kept"))
     if timing.first_delta is not None and timing.deltas > 1:
@@ -36,7 +36,8 @@ def summary(run: Run) -> str:
     return " · ".join(words)
 
 
-def _mark(status: str) -> str:
+def mark(status: str) -> str:
+    """A run's status in a word, with its sign."""
     match status:
         case "done":
             return say("✓ done")

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from composemagic.engine.summary import summary, tokens_of
+from composemagic.notebook.jobs import counted
 from composemagic.notebook.look import FRAME, RED, SMALL, STYLE, clipped, escaped, folded
 from composemagic.notebook.still import bundle
 from composemagic.sweep import Trial, Trials
@@ -42,6 +43,7 @@ _CARD = (
 )
 _BODY = "max-height:340px;overflow:auto"
 _CELL = "text-align:left;vertical-align:top;padding:3px 10px 3px 0;white-space:normal"
+_AS_A_JOB = {"interrupted": "running", "truncated": "failed"}  # how they are counted
 
 
 # -- one combination -------------------------------------------------------------------------------------------------------
@@ -123,23 +125,10 @@ def heading(trials: Trials, words: str = "") -> str:
 def overview(trials: Trials) -> str:
     """How many combinations there are, and in which status."""
     counts = Counter(trial.status for trial in trials.trials)
-    told = [_counted(status, counts[status]) for status in _MARKS if counts[status]]
+    told = [counted(_AS_A_JOB.get(status, status), counts[status]) for status in _MARKS if counts[status]]
     if len(trials) == 1:
         return say("1 combination: {told}", told=told[0])
     return say("{count} combinations: {told}", count=len(trials), told=listing(told))
-
-
-def _counted(status: str, count: int) -> str:
-    match status:
-        case "waiting":
-            return say("{count} waiting", count=count)
-        case "running" | "interrupted":
-            return say("{count} running", count=count)
-        case "done":
-            return say("{count} done", count=count)
-        case "stopped":
-            return say("{count} stopped", count=count)
-    return say("{count} failed", count=count)
 
 
 def still(trials: Trials, stills: Sequence[Still]) -> dict[str, str]:

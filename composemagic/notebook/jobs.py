@@ -12,7 +12,7 @@ from composemagic.picture.graph import Light
 from composemagic.text import plain
 from composemagic.words import say
 
-__all__ = ["are_several", "html_lines", "lights", "overview", "text_line", "text_lines", "went_well"]
+__all__ = ["are_several", "counted", "html_lines", "lights", "overview", "text_line", "text_lines", "went_well"]
 
 _MARKS = {
     "waiting": "○", "running": "▶", "streaming": "▶", "asking": "?", "done": "✓", "routed": "→", "skipped": "–",
@@ -65,7 +65,7 @@ def overview(run: Run) -> str:
     asking = {point.job_id for point in run.points}
     # one that streams runs: it is not counted beside those
     counts = Counter(_status(state, asking).replace("streaming", "running") for state in run.jobs.values())
-    told = ", ".join(_counted(status, counts[status]) for status in _MARKS if counts[status])
+    told = ", ".join(counted(status, counts[status]) for status in _MARKS if counts[status])
     return say("{count} jobs: {told}", count=len(run.jobs), told=told)
 
 
@@ -115,7 +115,8 @@ def _status_word(status: str) -> str:
     return say("stopped")
 
 
-def _counted(status: str, count: int) -> str:
+def counted(status: str, count: int) -> str:
+    """How many have a status."""
     match status:
         case "waiting":
             return say("{count} waiting", count=count)

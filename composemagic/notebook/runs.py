@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from composemagic.engine.summary import mark
 from composemagic.errors import UsageError
-from composemagic.notebook.look import FAINT, FRAME, RED, SMALL, STYLE, clipped, escaped
+from composemagic.notebook.look import FAINT, FRAME, SMALL, STYLE, clipped, escaped
 from composemagic.text import plain
 from composemagic.words import say
 
@@ -81,7 +82,7 @@ def _cells(past: Past) -> list[str]:
         clipped(past.workflow, 30),
         clipped(_inputs(past.inputs), _INPUTS),
         clipped(past.model or "", 30),
-        _status(past.status),
+        mark(past.status),
         seconds,
         tokens,
         cost,
@@ -101,16 +102,6 @@ def _value(value: Any) -> str:
         if isinstance(value, str)
         else json.dumps(value, ensure_ascii=False, default=lambda one: type(one).__name__)
     )
-
-
-def _status(status: str) -> str:
-    return {
-        "done": say("✓ done"),
-        "stopped": say("■ stopped"),
-        "truncated": say("✗ incomplete"),
-        "failed": say("✗ failed"),
-        "interrupted": say("? waits for an answer"),
-    }.get(status, say("… running"))
 
 
 def _html(heads: Iterable[str], rows: Iterable[Iterable[str]], rest: str) -> str:
@@ -140,15 +131,14 @@ def shown_one(past: Past) -> dict[str, str]:
         inputs=clipped(_inputs(past.inputs), 200),
     )
     if past.status in ("running", "interrupted"):
-        below = {"text/html": "", "text/plain": _status(past.status)}
+        below = {"text/html": "", "text/plain": mark(past.status)}
     else:
         replay = past.replay(None)
         replay.begin()
         replay.wait(10)
         below = bundle(replay)  # type: ignore[arg-type]  # it has what a view asks of a run
     head = f'<div style="{FAINT}">{escaped(past_line)}</div>'
-    colour = f'<div style="{RED}"></div>' if past.error else ""
     return {
-        "text/html": f"{STYLE}{FRAME}{head}{colour}</div>{below['text/html']}",
+        "text/html": f"{STYLE}{FRAME}{head}</div>{below['text/html']}",
         "text/plain": f"{plain(past_line)}\n{below['text/plain']}",
     }

@@ -29,7 +29,7 @@ from typing import Any
 from composemagic.engine.events import Delta, Event, Interrupted, Notice, Point, Resumed, Waiting
 from composemagic.engine.record import is_last
 from composemagic.engine.run import Run
-from composemagic.engine.summary import summary
+from composemagic.engine.summary import mark, summary
 from composemagic.errors import RunError
 from composemagic.notebook import jobs
 from composemagic.notebook.look import clipped
@@ -195,7 +195,7 @@ def unbegun(error: RunError | None) -> dict[str, Any]:
     status, sentence = ("failed", error.sentence) if error else ("stopped", "")
     return {
         "status": status,
-        "words": say("✗ failed") if error else say("■ stopped"),
+        "words": mark(status),
         "error": plain(sentence),
         "kind": error.kind if error else "",
         "output": None,
