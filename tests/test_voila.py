@@ -6,6 +6,7 @@ import base64
 import http.client
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -147,23 +148,28 @@ def test_a_form_in_voila_runs_streams_stops_and_takes_a_file(lab: Lab, letter: P
 
 
 def test_voila_ends_with_who_started_it(letter: Path) -> None:
-    code = f"from composemagic.server.voila import serve; serve([{str(letter)!r}], port=0)"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "LANGUAGE": "en"}
+    words = [sys.executable, "-m", "composemagic", "up", "-f", str(letter), "--ui", "voila", "--port", "0"]
     process = subprocess.Popen(
-        [sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+        words,
+        cwd=letter.parent,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "LANGUAGE": "en"},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
-    assert process.stderr
-    line = next(line for line in process.stderr if "Ctrl+C ends it" in line)
-    assert "Write a letter, A short one: http://127.0.0.1:" in line
+    assert process.stdout
+    said = [line.strip() for line in iter(process.stdout.readline, "Ctrl-C stops it.\n")]
+    assert said[0] == "Write a letter, A short one: served"
+    assert any(re.fullmatch(r"Page: http://127\.0\.0\.1:\d+/", line) for line in said)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     assert len(children) == 1
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0
+    process.stdout.close()
     end = time.monotonic() + 30
     while Path(f"/proc/{children[0]}").exists() and time.monotonic() < end:
         time.sleep(0.05)  # between two looks at the condition
     assert not Path(f"/proc/{children[0]}").exists()
-    process.stderr.close()
 
 
 def test_the_notebook_is_one_cell() -> None:

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -103,12 +103,13 @@ def _up(options: argparse.Namespace) -> int:
         serving = stack.enter_context(room.serve(workflows, own))
         address = serving.page_url if beside is None else _opening(stack.enter_context(beside).url, asked.token)
         text = plain("\n".join(_welcome(serving, address, is_local=options.local)))
+        wish = stack.enter_context(_signals())  # before it is said that a signal ends this
         if file is None:
             print(drawable(f"{text}\n\n{say('Ctrl-C stops it.')}", sys.stdout), flush=True)
         else:
             log = str(standing.log_file(Path.cwd()))
             standing.say_there(file, standing.Standing(os.getpid(), serving.url, text, log))
-        _wait(serving)
+        _wait(serving, wish)
     return 0
 
 
@@ -211,8 +212,9 @@ def _lacking(workflows: Sequence[Workflow], *, is_local: bool) -> Iterator[str]:
 # -- its end -----------------------------------------------------------------------------------------------------------------
 
 
-def _wait(serving: Serving) -> None:
-    """Serve until a signal says stop; what runs may end then. A second one interrupts that."""
+@contextmanager
+def _signals() -> Iterator[threading.Event]:
+    """Set once a signal says stop; a second one leaves at once."""
     wish = threading.Event()
 
     def first(*_: object) -> None:
@@ -222,11 +224,16 @@ def _wait(serving: Serving) -> None:
 
     former = {number: signal.signal(number, first) for number in _SIGNALS}
     try:
-        while not wish.is_set() and serving.is_running:
-            wish.wait(_LOOK_SECONDS)
-        tell(say("stopping: what runs has a few seconds to end; Ctrl-C leaves at once"))
-        serving.stop()
+        yield wish
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
+
+
+def _wait(serving: Serving, wish: threading.Event) -> None:
+    """Serve until somebody wishes it to stop; what runs may end then."""
+    while not wish.is_set() and serving.is_running:
+        wish.wait(_LOOK_SECONDS)
+    tell(say("stopping: what runs has a few seconds to end; Ctrl-C leaves at once"))
+    serving.stop()
     tell(say("■ stopped"))

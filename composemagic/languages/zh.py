@@ -837,7 +837,6 @@ SENTENCES: dict[str, str] = {
     '`--ui voila` needs Voilà: pip install "composemagic[ui]"': '`--ui voila` 需要 Voilà：pip install "composemagic[ui]"',
     "`{host}` can be reached by others: give a `--token`, too": "别人可以访问 `{host}`：请同时给出 `--token`",
     "Voilà did not start; what it said stands above": "Voilà 没有启动；它的输出见上文",
-    "{titles}: {url} (Voilà; Ctrl+C ends it)": "{titles}：{url}（Voilà；按 Ctrl+C 结束）",
     # notebook/given.py
     "`-i {name}`: the variable holds no dict of inputs; write `-i KEY=VALUE` or `-i KEY=${name}`": "`-i {name}`：这个变量不是由输入组成的字典；请写 `-i KEY=VALUE` 或 `-i KEY=${name}`",
     "there is no variable `{name}` in the notebook": "笔记本中没有变量 `{name}`",
@@ -869,6 +868,7 @@ SENTENCES: dict[str, str] = {
     "played from a recording": "取自录制",
     # history
     "there are no runs yet": "还没有运行",
+    "no run fits": "没有符合条件的运行",
     "there are only {count} runs": "只有{count}次运行",
     "runs have no column `{name}`{near}": "运行没有 `{name}` 这一列{near}",
     "runs have no column `{name}`; they have {known}": "运行没有 `{name}` 这一列；有的列：{known}",

@@ -8,14 +8,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,7 +23,7 @@ from composemagic.errors import ComposeError, UsageError
 from composemagic.transport.address import is_loopback
 from composemagic.words import language, say
 
-__all__ = ["PORT", "Voila", "page", "serve"]
+__all__ = ["PORT", "Voila", "page"]
 
 PORT = 8081
 _START_SECONDS = 60.0
@@ -87,11 +85,6 @@ class Voila:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def wait(self) -> int:
-        """Wait until Voilà ends by itself; its exit code."""
-        assert self._process is not None
-        return self._process.wait()
-
     def stop(self) -> None:
         """End Voilà and its kernels; once more is no error."""
         process, folder = self._process, self._folder
@@ -128,40 +121,6 @@ class Voila:
                 return True
         except OSError:
             return False
-
-
-def serve(
-    files: Files,
-    *,
-    host: str = "127.0.0.1",
-    port: int = PORT,
-    env: Mapping[str, str] | None = None,
-    env_files: Files = (),
-    local: bool = False,
-    token: str | None = None,
-) -> int:
-    """Serve until Ctrl+C or SIGTERM, and give the exit code. Raises UsageError and DocumentError."""
-    with Voila(files, host=host, port=port, env=env, env_files=env_files, local=local, token=token) as served, _ended():
-        titles = ", ".join(served.titles)
-        told = say("{titles}: {url} (Voilà; Ctrl+C ends it)", titles=titles, url=served.url)
-        print(told, file=sys.stderr, flush=True)
-        try:
-            return served.wait()
-        except KeyboardInterrupt:
-            return 0
-
-
-@contextlib.contextmanager
-def _ended() -> Iterator[None]:
-    """SIGTERM ends as Ctrl+C does, while this holds."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def page(files: Files, *, env_files: Files = (), local: bool = False) -> None:
