@@ -18,7 +18,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -41,6 +40,8 @@ from playwright.sync_api import (
     Playwright,
     sync_playwright,
 )
+
+from tests.conftest import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM = os.environ.get("COMPOSEMAGIC_CHROMIUM", "/usr/bin/chromium")
@@ -99,7 +100,7 @@ class Lab:
         try:
             self._start_server()
             self._start_browser()  # while the server starts
-            self._await_server(60)
+            self._await_server(120)
         except BaseException:
             self.close()
             raise
@@ -138,10 +139,10 @@ class Lab:
         self._page = self._context.new_page()
         self.console = []
         self._page.on("console", self._heard)
-        self._page.goto(f"{self.url}/{self._path}/{self._name}?reset", timeout=60_000)
+        self._page.goto(f"{self.url}/{self._path}/{self._name}?reset", timeout=120_000)
         status = f"window.jupyterapp && {_PANEL}?.context?.sessionContext?.session?.kernel?.status"
         self.wait_for(
-            f"() => ({status}) === 'idle' && {_PANEL}.content.widgets.length > 0", "the notebook's kernel", 60
+            f"() => ({status}) === 'idle' && {_PANEL}.content.widgets.length > 0", "the notebook's kernel", 120
         )
         return self._page
 
@@ -234,6 +235,16 @@ class Lab:
         """`idle`, `busy`, ... as the page knows it."""
         return str(self.eval(f"() => {_PANEL}.context.sessionContext.session.kernel.status"))
 
+    def slow(self, seconds: float) -> None:
+        """From here on, what the kernel says comes so much later: as from a hub that is far away."""
+        self.eval(
+            f"""([delay]) => {{
+                const socket = {_PANEL}.context.sessionContext.session.kernel._ws, heard = socket.onmessage;
+                socket.onmessage = (message) => setTimeout(() => heard(message), delay);
+            }}""",
+            [seconds * 1000],
+        )
+
     def wait_status(self, status: str, timeout: float = 30) -> None:
         """Wait until the kernel is `idle` or `busy` (seconds)."""
         condition = f"([status]) => {_PANEL}.context.sessionContext.session.kernel.status === status"
@@ -315,7 +326,7 @@ class Lab:
         return {key: str(self.folder / name) for key, name in names.items()}
 
     def _start_server(self) -> None:
-        self._port = _free_port()
+        self._port = free_port()
         for name, values in _SETTINGS.items():
             path = self.folder / "settings" / f"{name}.jupyterlab-settings"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -363,14 +374,14 @@ class Lab:
         """Ask the server, which ends its kernels; then make sure of everything it started."""
         server.send_signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            server.wait(10)
+            server.wait(60)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGKILL)  # its group's number is its own: start_new_session
         server.wait()
 
     def _request(self, path: str, method: str = "GET") -> bytes:
         request = urllib.request.Request(self.url + path, method=method)
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             body: bytes = answer.read()
         return body
 
@@ -398,10 +409,3 @@ def _cell(cell: str | Mapping[str, Any]) -> dict[str, Any]:
         return {"id": uuid.uuid4().hex[:8], "metadata": {}, **cell}
     empty: dict[str, Any] = {"metadata": {}, "execution_count": None, "outputs": []}
     return {"id": uuid.uuid4().hex[:8], "cell_type": "code", "source": cell, **empty}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port

@@ -113,9 +113,13 @@ def test_a_chat_is_typed_stopped_asked_anew_and_cleared(lab: Lab, replay: str) -
     assert lab.dom_text(2) == "[('first', 'done'), ('second,\\nmore precisely', 'done')] 5"
     lab.click(1, "Export")
     areas = lab._output(1).locator("textarea")
-    lab.wait_for("() => document.querySelectorAll('.compose-chat textarea').length === 3", "the texts to copy")
+    lab.wait_for("() => document.querySelectorAll('.compose-chat textarea').length === 4", "the texts to copy")
     assert areas.nth(1).input_value().startswith("%%compose model --check\n")
-    assert '"question": "second,\\nmore precisely"' in areas.nth(2).input_value()
+    assert "conversation" not in areas.nth(1).input_value()
+    assert areas.nth(2).input_value().startswith("conversation = model.chat(")
+    assert '"question": "second,\\nmore precisely"' in areas.nth(3).input_value()
+    for words in ("The first cell, the workflow:", "The second cell, in Python, what was said:", "The same as JSON:"):
+        lab.wait_text(1, words)
     lab.click(1, "Export")
     widget, copy = (output["data"] for output in lab.save()["cells"][1]["outputs"])
     assert "application/vnd.jupyter.widget-view+json" in widget
@@ -129,7 +133,7 @@ def test_a_chat_is_typed_stopped_asked_anew_and_cleared(lab: Lab, replay: str) -
 def edit(lab: Lab) -> None:
     """An earlier question, in another form and with another temperature: what followed is cut off."""
     lab._output(1).locator(".compose-asked button").nth(1).click()
-    lab.wait_text(1, "takes the place of this question; 1 later ones are cut off.")
+    lab.wait_text(1, "takes the place of this question; the one after it is cut off.")
     lab._output(1).locator("[title='a question of several lines']").click()
     lab.wait_for("() => document.querySelector('.compose-entry textarea').value === 'second'", "the question to edit")
     lab._output(1).locator(".compose-entry textarea").fill("second,\nmore precisely")
@@ -150,7 +154,7 @@ def test_chats_and_sweeps_are_read_in_the_dark_on_a_phone_and_without_their_kern
         LOAD,
         f"%%compose echo --chat -i delay=0\n{ECHO}",
         "words = ['So *it* is. ' * 40, 'b']\necho.sweep(prompt=words, temperature=[0, 1], delay=0.02)",
-        "many = echo.sweep(prompt=[f'p{n} ' * 60 for n in range(30)], delay=0.02, at_once=3); many",
+        "many = echo.sweep(prompt=[f'p{n} ' * 60 for n in range(30)], delay=0.2, at_once=3); many",
         "len(many.to_rows()), {row['status'] for row in many.to_rows()}",
         f"%%compose --sweep temperature=hot,0 -i prompt=x\n{ECHO}",
         f"%%compose --sweep temperature=1,0 --sweep prompt='\"a, b\",c' -i delay=0\n{ECHO}",
@@ -227,10 +231,11 @@ def reopened(lab: Lab) -> None:
     for session in json.loads(lab._request("/api/sessions")):
         lab._request(f"/api/sessions/{session['id']}", "DELETE")
     lab.page.reload()
-    seen = "[...document.querySelectorAll('[aria-label=\"You\"]')].some((one) => one.checkVisibility())"
-    lab.wait_for(f"() => {seen} && !document.querySelector('.compose-chat')", "the copy", 60)
-    text = lab.eval("() => document.querySelectorAll('.jp-Cell-outputArea')[1].innerText")  # what can be seen of it
-    assert text.count("Who?") == 4  # asked, echoed, and both told with the second question, which is echoed as well
+    # what can be seen of it: asked, echoed, and both told with the second question, which is echoed as well
+    seen = "document.querySelectorAll('.jp-Cell-outputArea')[1]?.innerText ?? ''"
+    copy = f"() => ({seen}).split('Who?').length === 5 && !document.querySelector('.compose-chat')"
+    lab.wait_for(copy, "the copy", 60)
+    text = lab.eval(f"() => {seen}")
     assert "widget" not in text
     assert "what was said stands below" not in text
     assert "4 combinations: 4 done" in lab.dom_text(2)
@@ -259,7 +264,7 @@ def test_hostile_text_fires_nowhere_in_chats_and_sweeps(lab: Lab) -> None:
     ask(lab, 1, words)
     wait_turns(lab, 2)
     lab.click(1, "Export")
-    lab.wait_for("() => document.querySelectorAll('.compose-chat textarea').length > 2", "the texts to copy")
+    lab.wait_for("() => document.querySelectorAll('.compose-chat textarea').length > 3", "the texts to copy")
     assert lab.eval(QUIET) == [0, []]
     for index in (1, 3, 4, 5, 7):
         assert "<script>" in lab.dom_text(index)

@@ -22,6 +22,7 @@ from composemagic.notebook.chat import Chat
 from composemagic.workflow.way import Way, way_of
 from tests.conftest import ROOT
 from tests.servers.chat import ChatServer
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from composemagic.notebook.chatbox import ChatBox
@@ -601,9 +602,9 @@ def test_what_a_run_asks_is_answered_in_its_turn() -> None:
     assert turn.run is not None
     for event in turn.run:
         if isinstance(event, composemagic.Interrupted):
-            assert len(box._shown[0].box.children) == 3
+            until(lambda: len(box._shown[0].box.children) == 3)  # the chat hears of it on a thread of its own
             turn.run.answer()
-    assert len(box._shown[0].box.children) == 2
+    until(lambda: len(box._shown[0].box.children) == 2)
     assert turn.answer == "Hi"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +12,7 @@ import ipywidgets as widgets
 import pytest
 
 import composemagic
+from composemagic.engine.loop import private_loop
 from composemagic.errors import InputError, UsageError
 from composemagic.notebook.card import card, table
 from composemagic.notebook.form import Form
@@ -21,8 +23,9 @@ from composemagic.notebook.used import used
 from composemagic.notebook.view import Live, Plain, Still, bundle
 from composemagic.notebook.widget import unpin
 from composemagic.workflow.inputs import at
+from tests.waiting import until
 
-SECONDS = 10
+SECONDS = 60
 
 
 @pytest.fixture(autouse=True)
@@ -220,8 +223,12 @@ def test_what_is_typed_is_looked_at_when_the_typing_rests() -> None:
     field = made.fields["a"]
     told: queue.Queue[str] = queue.Queue()
     field.below.observe(lambda change: told.put(change["new"]), "value")
+    typed = threading.Event()
+    # however slow this thread types, there is no rest in it
+    private_loop().loop.call_soon_threadsafe(typed.wait, SECONDS)
     for text in ("{", '{"b"', '{"b" 1'):
         field.widget.value = text
+    typed.set()
     words = told.get(timeout=SECONDS)
     assert "this is no JSON, line 1: Expecting &#x27;:&#x27; delimiter" in words
     assert 'role="alert"' in words
@@ -249,12 +256,12 @@ def test_tabs_for_several_workflows() -> None:
 
 
 def test_widgets_that_share_what_they_can() -> None:
-    """Ten inputs: two widgets each and their HTML labels apart, all else is there once."""
+    """Ten inputs: two widgets each and their HTML labels apart, all else is there once: three know what has come."""
     before = set(_alive())
     text = " ".join(f"${{input.i{at} as {kind}}}" for at, kind in enumerate(["string", "text", "number"] * 3))
     made = form(text)
     assert len(made.fields) == 10
-    assert len(set(_alive()) - before) <= 2 * 10 + 22
+    assert len(set(_alive()) - before) <= 2 * 10 + 25
     made.close()
 
 
@@ -274,7 +281,8 @@ def test_run_stop_and_run_again(capsys: pytest.CaptureFixture[str]) -> None:
     assert made.run is first
     made._stop_button.click()
     made.answer.closed.result(SECONDS)
-    assert (first.status, made._run_button.disabled, made._stop_button.disabled) == ("stopped", False, True)
+    until(lambda: (made._run_button.disabled, made._stop_button.disabled) == (False, True))  # it hears of it last
+    assert first.status == "stopped"
     made.fields["a"].widget.value = "short"
     made.fields["delay"].widget.value = ""
     made._run_button.click()
@@ -336,7 +344,7 @@ def test_a_live_view_leaves_no_widget_behind() -> None:
     view.follow(run)
     run.wait(SECONDS)
     view.finish(run)
-    assert view.closed.done()
+    view.closed.result(SECONDS)
     assert set(_alive()) == before
 
 
@@ -356,6 +364,7 @@ def test_what_fails_in_a_view_is_in_its_closed(monkeypatch: pytest.MonkeyPatch) 
     view = Live("Letter")
     view.follow(run)
     assert run.result(SECONDS) == "words"
+    assert isinstance(view.closed.exception(SECONDS), ZeroDivisionError)
     with pytest.raises(ZeroDivisionError):
         view.finish(run)
 

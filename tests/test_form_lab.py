@@ -144,7 +144,7 @@ def test_every_type_is_filled_with_the_keyboard_alone_and_its_values_are_saved(l
     assert lab.dom_text(2) == f"{names} 4 ['one', 'two']"
     form, used, answer = saved(lab)
     assert "application/vnd.jupyter.widget-view+json" in form
-    assert form["text/plain"].startswith("Every type\n")
+    assert form["text/plain"] == "Every type: a form; its inputs and its answer stand below"
     lines = used["text/plain"].splitlines()
     for line in ("  Customer's name = Ada", "  note = a preset", "  count = 4", "  warm = 0.71", "  polite = true", "  tone = short",
                  '  tags = ["one", "two"]', '  extra = {"b": 2}', "  picture = grey.png (70 bytes)", "  api_key = ***"):  # fmt: skip
@@ -166,6 +166,47 @@ def test_every_type_is_filled_with_the_keyboard_alone_and_its_values_are_saved(l
 FIRE = "window.__fired=1"
 IMAGE = f"<img src=x onerror={FIRE}>"
 TEX = f"$\\\\href{{javascript:{FIRE}}}{{c}}$"
+
+
+LONG = """\
+%%compose long --form
+component:
+  type: echo
+  action:
+    value:
+      text: ${input.a_very_long_label_that_does_not_fit_beside_its_field as string}
+      area: ${input.another_very_long_label_that_does_not_fit as text}
+      file: ${input.a_file_whose_label_is_long_as_well_and_longer as image}
+      tone: ${input.tone as select/warm,short}
+"""
+# the end of each label, and whether all of it is seen within its row
+WHOLE = """() => [...document.querySelectorAll('.compose-fields')].at(-1) && [
+    ...[...document.querySelectorAll('.compose-fields')].at(-1).querySelectorAll('.widget-inline-hbox>.widget-label, .compose-label'),
+].filter((label) => label.innerText.trim()).map((label) => {
+    const words = document.createRange();
+    words.selectNodeContents(label);
+    const [text, shown, row] = [words, label, label.closest('.widget-inline-hbox, .widget-hbox')].map((one) => one.getBoundingClientRect());
+    const within = text.right <= shown.right + 1 && text.bottom <= shown.bottom + 1 && shown.bottom <= row.bottom + 2;
+    return [label.innerText.trim().slice(-2), within && text.left >= shown.left - 1];
+})"""
+ARROW = "() => getComputedStyle([...document.querySelectorAll('.compose-fields select')].at(-1)).backgroundImage"
+
+
+def test_a_long_label_keeps_its_star_and_an_arrow_is_seen_in_the_dark(lab: Lab) -> None:
+    lab.open([LOAD, LONG], "long-labels.ipynb")
+    lab.run(0)
+    lab.run(1)
+    lab.wait_for("() => document.querySelectorAll('.compose-fields select').length", "the form")
+    assert lab.eval(WHOLE) == [[" *", True]] * 4
+    heights = "() => [...document.querySelectorAll('.compose-fields :is(input[type=text], select)')].map((one) => one.offsetHeight)"
+    assert len(set(lab.eval(heights))) == 1
+    light = lab.eval(ARROW)
+    lab.command("apputils:change-theme", {"theme": "JupyterLab Dark"})
+    try:
+        lab.wait_for("() => document.body.dataset.jpThemeLight === 'false'", "the dark")
+        assert "bdbdbd" in lab.eval(ARROW) and "bdbdbd" not in light
+    finally:
+        lab.command("apputils:change-theme", {"theme": "JupyterLab Light"})
 
 
 def test_hostile_words_fire_nowhere(lab: Lab) -> None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -145,6 +146,67 @@ def test_a_form_in_voila_runs_streams_stops_and_takes_a_file(lab: Lab, letter: P
         page.close()
     assert process.poll() is not None
     assert not served._process
+
+
+ASK = """
+workflow: {title: Talk}
+component:
+  type: http-client
+  base_url: %s/n=%d,delay=%d/v1
+  action:
+    path: /chat/completions
+    body:
+      model: m
+      stream: true
+      temperature: ${input.t as number | 0.7}
+      messages: [{role: user, content: '${input.prompt as text}'}]
+    stream_format: json
+    output: ${response[].choices[0].delta.content}
+"""
+
+
+@pytest.mark.browser
+def test_other_faces_in_voila_end_where_they_stand(
+    lab: Lab, letter: Path, replay: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page of Voilà takes no update of a display once its cells have run: what a click changes is a widget's."""
+    endless = ASK % (replay, 50_000, 50)
+    cells = [
+        "%load_ext composemagic\n%config ComposeMagics.language = 'en'",
+        f"%%compose talk -i prompt=x\n{ASK % (replay, 20, 2)}",
+        "chat = talk.chat(); chat",
+        f"%%compose --sweep t=0,1 -i prompt=x\n{endless}",
+        f"%%compose --race -i prompt=x\n{endless}",
+        f"%%compose --background -i prompt=x\n{endless}",
+    ]
+    one = voila._notebook
+    sources = [{**one(cell)["cells"][0], "id": f"cell-{place}"} for place, cell in enumerate(cells)]
+    monkeypatch.setattr(voila, "_notebook", lambda _: {**one(""), "cells": sources})
+    with Voila([letter], port=0) as served:
+        page = lab._context.new_page()
+        page.goto(served.url, timeout=60_000)
+        line, chat = page.get_by_placeholder("Your question; Enter sends it"), page.locator(".compose-chat")
+        for count, question in enumerate(("first", "second")):
+            line.fill(question, timeout=60_000)
+            line.press("Enter")
+            chat.get_by_text("✓ done").nth(count).wait_for()
+        assert chat.get_by_label("You").all_inner_texts() == ["first", "second"]
+        page.get_by_role("button", name="Stop all").click()
+        page.get_by_text("2 combinations: 2 stopped").wait_for()
+        stops = page.get_by_role("button", name="Stop", disabled=False)
+        stops.first.click()
+        page.get_by_text("The race was not run to its end.").wait_for()
+        stops.first.click()
+        stops.first.wait_for(state="detached")
+        shot(page, "voila")
+        assert page.get_by_text("■ stopped").count() >= 3
+        assert page.get_by_text("the quick brown").count() >= 6
+        page.close()
+
+
+def shot(page: Any, name: str) -> None:
+    if folder := os.environ.get("COMPOSEMAGIC_SHOTS"):
+        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
 
 
 def test_voila_ends_with_who_started_it(letter: Path) -> None:

@@ -11,6 +11,7 @@ from composemagic.engine.run import Run
 from composemagic.errors import UsageError
 from composemagic.notebook.look import FRAME, RED, escaped
 from composemagic.notebook.questions import editable, edited, facts, fixed, hint, question, still_open
+from composemagic.notebook.settled import Settled
 from composemagic.notebook.widget import button, close, unpin
 from composemagic.words import say
 
@@ -33,7 +34,8 @@ class Ask:
         self._run = run
         self._points: dict[str, Point] = {}
         self._forms: dict[str, _PointForm] = {}
-        self._all = button("", "forward", self._on_all, width="auto")
+        self._settled = Settled()
+        self._all = button("", "forward", self._settled.after(self._on_all), width="auto")
         self._all.layout.align_self = "flex-start"
         self.box = widgets.VBox()
 
@@ -49,7 +51,7 @@ class Ask:
         gone = [self._forms.pop(name) for name in list(self._forms) if name not in first]
         for name in first:
             if name not in self._forms:
-                self._forms[name] = _PointForm(self._run, self._points[name], self._answer)
+                self._forms[name] = _PointForm(self._run, self._points[name], self._answer, self._settled)
         boxes = [self._forms[name].box for name in first]
         self._all.description = say("Go on everywhere ({count})", count=len(self._points))
         self.box.children = [*boxes, self._all] if len(boxes) > 1 else boxes
@@ -63,6 +65,7 @@ class Ask:
     def close(self) -> None:
         """Take everything away."""
         self.show(())
+        self._settled.close()
         close(self._all)
         close(self.box)
 
@@ -80,14 +83,14 @@ class Ask:
 class _PointForm:
     """One point: its question, what comes with it, its value to be changed, and a button."""
 
-    def __init__(self, run: Run, point: Point, answer: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, run: Run, point: Point, answer: Callable[[dict[str, Any]], None], settled: Settled) -> None:
         import ipywidgets as widgets
 
         self._run = run
         self._point = point
         self._answer = answer
         self._editor = _editor(editable(run, point))
-        self._button = button(say("Go on"), "play", self._on_click, style="primary")
+        self._button = button(say("Go on"), "play", settled.after(self._on_click), style="primary")
         self._problem = widgets.HTML()
         parts = [widgets.HTML(_told(run, point)), self._editor, widgets.HBox([self._button, self._problem])]
         layout = widgets.Layout(border=_BORDER, padding="6px 10px", margin="4px 0", width="min(680px, 97%)")

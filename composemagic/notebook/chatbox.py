@@ -1,12 +1,10 @@
 """The widgets of a chat: bubbles, the line to type in, what can be done with a turn, and the other inputs.
 
-A page keeps widgets only as long as the kernel knows them. So a second display below holds the whole conversation as plain
-HTML, renewed after every turn: it is what a saved notebook shows. While the widgets live, a rule of CSS hides it.
+A second display below holds the whole conversation as plain HTML, renewed after every turn.
 """
 
 from __future__ import annotations
 
-import uuid
 from typing import Any
 
 import ipywidgets as widgets
@@ -19,10 +17,13 @@ from composemagic.errors import ComposeError, InputError
 from composemagic.notebook import bubbles
 from composemagic.notebook.ask import Ask
 from composemagic.notebook.bubbles import Still
-from composemagic.notebook.chatlook import HIDE, LOOK, exports, told
+from composemagic.notebook.chatlook import LOOK, exports, instead, told
 from composemagic.notebook.look import RED, escaped
 from composemagic.notebook.pace import Pace
+from composemagic.notebook.place import Place
 from composemagic.notebook.settings import Settings
+from composemagic.notebook.settled import Settled
+from composemagic.notebook.standin import StandIn
 from composemagic.notebook.watched import Watched, opened_points
 from composemagic.notebook.widget import button, close, unpin, widget_bundle
 from composemagic.text import plain
@@ -55,12 +56,14 @@ class ChatBox:
 
     def __init__(self, chat: Conversation) -> None:
         self.chat = chat
-        self._name = uuid.uuid4().hex[:12]
+        self._stand_in = StandIn()
         self._lock = chat.lock  # one for both: clicks go from here to there, turns that code asks from there to here
         self._shown: list[_Shown] = []
         self._editing: Turn | None = None
         # few models: all that may share a layout and a style do
         self._style = {"layout": widgets.Layout(width="auto", flex="0 1 auto"), "style": widgets.HTML().style}
+        self._settled = Settled(**self._style)
+        self._copy_place = Place()
         self._build()
         for turn in chat.turns:
             self._add(turn)
@@ -70,7 +73,7 @@ class ChatBox:
             self._follow(self._shown[-1])
 
     def _build(self) -> None:
-        chat = self.chat
+        chat, after = self.chat, self._settled.after
         self._head = widgets.HTML(LOOK + bubbles.head(chat), **self._style)
         self._turns = widgets.VBox(layout=self._style["layout"])
         words = say("Your question; Enter sends it")
@@ -78,14 +81,14 @@ class ChatBox:
         self._area = widgets.Textarea(placeholder=say("Your question; Send sends it"), rows=5)
         self._area.layout.display = "none"
         self._line.on_msg(self._on_key)
-        self._send = button(say("Send"), "paper-plane", self._on_send, style="primary", width="auto")
+        self._send = button(say("Send"), "paper-plane", after(self._on_send), style="primary", width="auto")
         self._stop = button(say("Stop"), "stop", lambda _: chat.stop(), width="auto")
-        self._long = button("", "align-left", self._on_long, width="36px")
+        self._long = button("", "align-left", after(self._on_long), width="36px")
         self._long.tooltip = say("a question of several lines")
-        self._retry = button(say("Retry"), "refresh", self._on_retry, width="auto")
+        self._retry = button(say("Retry"), "refresh", after(self._on_retry), width="auto")
         self._clear = button(say("Clear"), "trash", self._on_clear, width="auto")
         self._export = button(say("Export"), "download", self._on_export, width="auto")
-        self._cancel = button(say("Do not edit"), "times", self._on_cancel, width="auto")
+        self._cancel = button(say("Do not edit"), "times", after(self._on_cancel), width="auto")
         self._status = widgets.HTML("", **self._style)
         self._exported = widgets.VBox(layout=self._style["layout"])
         self._settings = Settings(chat.workflow, chat.way.inputs, chat.values)
@@ -95,23 +98,15 @@ class ChatBox:
         self._acts.add_class("compose-acts")
         parts = [self._head, self._turns, entry, self._acts, self._settings.box, self._exported]
         self.box = widgets.VBox([part for part in parts if part is not None])
-        for name in ("compose-chat", self._live):
+        for name in ("compose-chat", self._stand_in.live):
             self.box.add_class(name)
-
-    @property
-    def _live(self) -> str:
-        return f"compose-live-{self._name}"
-
-    @property
-    def _kept(self) -> str:
-        return f"compose-kept-{self._name}"
 
     # -- what is displayed -------------------------------------------------------------------------------------------------
     def show(self) -> None:
         """Display the widgets, and below them the copy that is saved."""
         title = plain(self.chat.workflow.title)
         display(widget_bundle(self.box, say("{title}: what was said stands below", title=title)), raw=True)
-        display(self._copy(), raw=True, display_id=self._kept)
+        self._copy_place.put(self._copy())
 
     def close(self) -> None:
         """Take the widgets away; the copy is seen from now on."""
@@ -122,18 +117,18 @@ class ChatBox:
                     call_on(private_loop().loop, shown.pace.stop)
                 if shown.ask is not None:
                     shown.ask.close()
+            self._settled.close()
             self._settings.close()
             close(self.box)
             for lone in (self._cancel, self._retry, self._clear, self._export, self._style["style"]):
                 close(lone)
 
     def _copy(self) -> dict[str, Any]:
-        style = HIDE.format(live=self._live, still=self._kept)
         stills = [(shown.turn, bubbles.with_mark(shown.turn, shown.still)) for shown in self._shown if shown.still]
-        return dict(bubbles.transcript(self.chat, stills, style=style, name=self._kept))
+        return dict(bubbles.transcript(self.chat, stills, style=self._stand_in.style, name=self._stand_in.kept))
 
     def _keep_copy(self) -> None:
-        display(self._copy(), raw=True, display_id=self._kept, update=True)
+        self._copy_place.put(self._copy())
 
     # -- turns -------------------------------------------------------------------------------------------------------------
     def began(self, turn: Turn) -> None:
@@ -175,7 +170,7 @@ class ChatBox:
 
     def _add(self, turn: Turn) -> _Shown:
         edit = widgets.Button(icon="pencil", tooltip=say("edit this question and ask it again"), layout=self._style["layout"])  # fmt: skip
-        edit.on_click(lambda _: self._on_edit(turn))
+        edit.on_click(self._settled.after(lambda _: self._on_edit(turn)))
         shown = _Shown(turn, self._style, edit)
         self._shown.append(shown)
         if turn.is_over:
@@ -239,7 +234,7 @@ class ChatBox:
     # -- clicks ------------------------------------------------------------------------------------------------------------
     def _on_key(self, _: Any, content: Any, __: Any) -> None:
         if content.get("event") == "submit":
-            self._on_send(None)
+            self._settled.then(lambda: self._on_send(None), self._send)
 
     def _on_send(self, _: Any) -> None:
         with self._lock:
@@ -274,12 +269,7 @@ class ChatBox:
             self._lengthen("\n" in turn.question or not self._line_is_used)
             self._entry.value = turn.question
             count = len(self.chat.turns) - self.chat.turns.index(turn) - 1
-            words = (
-                say("What you send takes the place of this question.")
-                if not count
-                else say("What you send takes the place of this question; {count} later ones are cut off.", count=count)
-            )
-            self._status.value = told(words)
+            self._status.value = told(instead(count))
             self._acts.children = [self._cancel, self._status]
             self._entry.focus()
             self._unpin()

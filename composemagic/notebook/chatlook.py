@@ -10,14 +10,8 @@ from composemagic.conversation import Conversation
 from composemagic.notebook.look import FAINT, SMALL, STYLE, clipped, escaped
 from composemagic.words import say
 
-__all__ = ["HIDE", "LOOK", "exports", "told"]
+__all__ = ["LOOK", "exports", "instead", "told"]
 
-HIDE = (
-    "<style>.jp-OutputArea:has(.{live}) .jp-OutputArea-child:has(.{still}){{display:none}}"
-    ":root:has(.{live}) .{still}{{display:none}}"
-    # where the widget is gone, Jupyter says that it cannot be found: the copy stands there instead
-    ".jp-OutputArea-child:has(+ .jp-OutputArea-child .{still}):not(:has(.{live})){{display:none}}</style>"
-)
 LOOK = (
     f"{STYLE}<style>.compose-chat{{max-width:820px;padding:2px 4px}}"
     ".compose-chat .widget-html{height:auto;margin:0}.compose-chat .widget-html-content{line-height:1.5;height:auto}"
@@ -37,8 +31,25 @@ def told(text: str) -> str:
 
 
 def exports(chat: Conversation) -> list[Any]:
-    """The conversation as text, to be copied: as cells, and as JSON."""
-    layout = {"width": "auto", "height": "180px"}
-    label = f'<div style="{FAINT}">{escaped(say("Two notebook cells that go on from here, and the same as JSON, to be copied:"))}</div>'
-    cells = widgets.Textarea("\n\n".join(chat.to_cells()), layout=layout)
-    return [widgets.HTML(label), cells, widgets.Textarea(chat.to_json(), layout=layout)]
+    """The conversation as texts to be copied, each below what it is: two cells, and JSON."""
+    load, go_on = chat.to_cells()
+    texts = (
+        (say("Two notebook cells go on from here, to be copied one by one. The first cell, the workflow:"), load),
+        (say("The second cell, in Python, what was said:"), go_on),
+        (say("The same as JSON:"), chat.to_json()),
+    )
+    return [part for label, text in texts for part in _to_copy(label, text)]
+
+
+def _to_copy(label: str, text: str) -> tuple[Any, Any]:
+    head = widgets.HTML(f'<div style="{FAINT}">{escaped(label)}</div>')
+    return head, widgets.Textarea(text, layout={"width": "auto", "height": "180px"})
+
+
+def instead(count: int) -> str:
+    """What an edited question does to the one that was there, and to so many after it."""
+    if not count:
+        return say("What you send takes the place of this question.")
+    if count == 1:
+        return say("What you send takes the place of this question; the one after it is cut off.")
+    return say("What you send takes the place of this question; the {count} after it are cut off.", count=count)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from composemagic.notebook.attended import can_click
+from composemagic.notebook.attended import can_click, in_voila
 from composemagic.notebook.view import Live, Plain, Quiet, Still, View
 
 __all__ = ["view_for"]
@@ -24,4 +25,14 @@ def view_for(shell: Any, title: str, *, in_background: bool = False, tell_errors
         return Still()
     # before ipykernel 7 no click arrives while a cell runs; subshells changed that, and this private name says so
     hears = in_background or bool(getattr(kernel, "_supports_kernel_subshells", False))
-    return Live(title, tell_errors=tell_errors or in_background, stop=hears, attended=hears and can_click(shell))
+    place = _place() if in_background and in_voila() else None
+    return Live(
+        title, tell_errors=tell_errors or in_background, stop=hears, attended=hears and can_click(shell), place=place
+    )
+
+
+def _place() -> Callable[[Mapping[str, Any]], None]:
+    """Where to put what changes after the cell has ended."""
+    from composemagic.notebook.place import Place
+
+    return Place().put

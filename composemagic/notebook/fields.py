@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import ipywidgets as widgets
 
 from composemagic.language.values import to_text
 from composemagic.notebook.look import RED, SMALL, escaped, preformatted
+from composemagic.notebook.settled import Settled
+from composemagic.notebook.standin import StandIn
 from composemagic.notebook.typed import (
     Reader,
     number,
@@ -21,22 +24,48 @@ from composemagic.text import clean, plain
 from composemagic.words import say
 from composemagic.workflow.inputs import Input
 
-__all__ = ["STYLE", "TEXTS", "Area", "Field", "Line", "Number", "Secret", "Shared", "Slider", "Whole", "label_of"]
+__all__ = [
+    "STYLE",
+    "TEXTS",
+    "Area",
+    "Field",
+    "Line",
+    "Number",
+    "Secret",
+    "Shared",
+    "Slider",
+    "Whole",
+    "fields_box",
+    "label_of",
+]
 
 TEXTS = ("string", "text", "markdown")
 _LABEL = "140px"
 _TEX = re.compile(r"\$|\\[(\[]")  # JupyterLab would set what stands between them as mathematics
 _IGNORED = '<span class="mathjax_ignore tex2jax_ignore">{}</span>'
 _INVALID = "compose-invalid"
+_FIELDS = "compose-fields"
+_ARROW = (  # ipywidgets' own is black in every theme
+    "url(\"data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 18 18'%3E"
+    "%3Cpath fill='%23bdbdbd' d='M5 6l4 4 4-4 1 1-5 5-5-5z'/%3E%3C/svg%3E\")"
+)
+_WRAPPED = "white-space:normal;overflow-wrap:anywhere;line-height:1.25"  # or the `*` at its end is cut off
 STYLE = (
     f"<style>.{_INVALID} :is(input,textarea,select){{border-color:var(--jp-error-color1,#b00020)!important}}"
     ".compose-below{line-height:1.4}.compose-preview img,.compose-preview video{max-height:96px}"
-    ".compose-label{width:140px;margin-right:8px;text-align:right;line-height:28px;overflow:hidden;text-overflow:ellipsis}</style>"
+    ".compose-label{width:140px;margin-right:8px;text-align:right;padding-top:6px}"
+    f".{_FIELDS} :is(.widget-text,.widget-dropdown,.widget-hslider){{height:auto;min-height:28px}}"
+    f".{_FIELDS} .widget-dropdown>select{{height:28px}}"
+    f".{_FIELDS} .widget-inline-hbox>.widget-label:not(.widget-label-basic),.compose-label{{{_WRAPPED};height:auto}}"
+    f"[data-jp-theme-light='false'] .{_FIELDS}{{--jp-widgets-dropdown-arrow:{_ARROW}}}</style>"
 )
 
 
 class Shared:
-    """The layouts and styles of a form's widgets: each is a message to the page, and one of a kind is enough."""
+    """The layouts and styles of a form's widgets: each is a message to the page, and one of a kind is enough.
+
+    `settled` knows when what was typed into them has come, `stand_in` what is seen in a saved notebook in their place.
+    """
 
     def __init__(self) -> None:
         self.wide = widgets.Layout(width="min(640px, 98%)")
@@ -45,6 +74,8 @@ class Shared:
         self.gone = widgets.Layout(display="none")
         self.plain = widgets.Layout(width="auto", flex="0 0 auto")
         self._styles: dict[Any, Any] = {}
+        self.stand_in = StandIn()
+        self.settled = Settled(layout=self.plain, style=self.style(widgets.HTML))
 
     def style(self, kind: Any) -> Any:
         """The style of a class of widgets."""
@@ -60,8 +91,16 @@ class Shared:
 
     def close(self) -> None:
         """Take them away, after the widgets."""
+        self.settled.close()
         for one in (self.wide, self.tall, self.under, self.gone, self.plain, *self._styles.values()):
             one.close()
+
+
+def fields_box(rows: Sequence[Any], **layout: Any) -> Any:
+    """Fields and what stands with them, below each other, with the look that STYLE gives them."""
+    box = widgets.VBox(list(rows), **layout)
+    box.add_class(_FIELDS)
+    return box
 
 
 def label_of(one: Input) -> str:

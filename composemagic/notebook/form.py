@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -15,8 +14,8 @@ from composemagic.engine.run import Run
 from composemagic.errors import ComposeError, InputError, UsageError, suggest
 from composemagic.language.secret import is_secret
 from composemagic.notebook.attended import can_click, in_terminal
-from composemagic.notebook.card import card, table
-from composemagic.notebook.fields import STYLE, Shared
+from composemagic.notebook.card import below, card
+from composemagic.notebook.fields import STYLE, Shared, fields_box
 from composemagic.notebook.formline import fill_in
 from composemagic.notebook.given import nested
 from composemagic.notebook.look import RED, escaped
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["Form"]
 
 _TYPING_SECONDS = 0.4  # without a key, then what has been typed is looked at
-_SETTLE_SECONDS = 0.1
 
 
 class Form:
@@ -81,9 +79,10 @@ class Form:
                 one.put(last[name])
 
     def _build(self) -> None:
-        self._run_button = button(say("Run"), "play", self._on_run, style="primary")
+        settled = self._shared.settled
+        self._run_button = button(say("Run"), "play", settled.after(self._on_run), style="primary")
         self._stop_button = button(say("Stop"), "stop", self._on_stop)
-        self._reset_button = button(say("Reset"), "undo", self._on_reset)
+        self._reset_button = button(say("Reset"), "undo", settled.after(self._on_reset))
         self._message = self._shared.html()
         self._typed: dict[str, None] = {}
         self._pause = Pause(_TYPING_SECONDS, self._look)
@@ -96,7 +95,7 @@ class Form:
         buttons = [self._run_button, self._stop_button, self._reset_button, self._message]
         heading = self._shared.html(self._heading())
         answers = [place.widget for place in self._places if place.widget is not None]
-        self.box = widgets.VBox([heading, *rows, widgets.HBox(buttons, layout=layout), *answers], layout=layout)
+        self.box = fields_box([heading, *rows, widgets.HBox(buttons, layout=layout), *answers], layout=layout)
 
     def show(self) -> None:
         """Display the form, and below it the place for the answers; at a terminal ask line by line; elsewhere tell what it
@@ -108,15 +107,16 @@ class Form:
         if not can_click(get_ipython()):
             display(card(self.workflow), raw=True)
             return
-        display({**card(self.workflow), **widget_bundle(self.box, table(self.workflow))}, raw=True)
+        self.box.add_class(self._shared.stand_in.live)
+        display(widget_bundle(self.box, below(self.workflow.title)), raw=True)
         self.show_places()
 
     _ipython_display_ = show
 
     def show_places(self) -> None:
-        """Display the places that the values of a run and its answer will take."""
-        for place in self._places:
-            place.show()
+        """Display the places that the values of a run and its answer will take; before that, what the form asks stands there."""
+        self._values_place.show(self._shared.stand_in.copy(card(self.workflow)))
+        self._answer_place.show()
 
     def close(self) -> None:
         """Stop the run and take the widgets away."""
@@ -160,13 +160,9 @@ class Form:
             one.tell(one.wrong())
 
     def _on_key(self, _: Any, content: Any, __: Any) -> None:
-        """Enter in a line runs, in a moment: the page says that it was pressed, and then what was typed until then."""
-        if content.get("event") != "submit":
-            return
-        try:
-            asyncio.get_running_loop().call_later(_SETTLE_SECONDS, self._on_run)
-        except RuntimeError:  # no kernel
-            self._on_run()
+        """Enter in a line runs: the page says that it was pressed, and then what was typed until then."""
+        if content.get("event") == "submit":
+            self._shared.settled.then(self._on_run, self._run_button)
 
     # -- clicks ----------------------------------------------------------------------------------------------------------
     def _on_run(self, _: Any = None) -> None:
@@ -184,17 +180,22 @@ class Form:
             self._say(str(error))
             return
         self.run = run
-        self._values_place.put(used(self.workflow.title, self.fields.values(), values))
+        self._tell_values(values)
         remember(self.workflow, {name: value for name, value in values.items() if self._may_keep(name, value)})
         self._hand_over(run, values)
         self.answer = view = Live(self.workflow.title, place=self._answer_place.put, tell_errors=True, stop=False)
         view.show()
         self._busy(True)
-        view.closed.add_done_callback(lambda _: self._busy(False))
+        view.closed.add_done_callback(lambda _: self._busy(False) if self.run is run else None)
         if self._keep:
             self._keep(run)
         view.follow(run)
         run.begin()
+
+    def _tell_values(self, values: dict[str, Any]) -> None:
+        """Say above the answer with which values it was asked for."""
+        told = used(self.workflow.title, self.fields.values(), values)
+        self._values_place.put(self._shared.stand_in.copy(told, is_always_seen=True))
 
     def _hand_over(self, run: Run, values: Mapping[str, Any]) -> None:
         """Empty the fields that keep nothing, and tell the run what it must not tell."""

@@ -13,7 +13,7 @@ from IPython.display import display
 from composemagic.engine.run import Run
 from composemagic.errors import UsageError
 from composemagic.notebook.attended import can_click
-from composemagic.notebook.card import card, table
+from composemagic.notebook.card import below, card
 from composemagic.notebook.fields import Shared
 from composemagic.notebook.form import Form
 from composemagic.notebook.look import clipped
@@ -53,14 +53,13 @@ class Forms:
 
     def show(self) -> None:
         """Display the tabs, and below them the places for the answers; where nobody can click, what they would ask."""
-        cards = [card(form.workflow) for form in self.forms]
         if not can_click(get_ipython()):
-            for one in cards:
-                display(one, raw=True)
+            for form in self.forms:
+                display(card(form.workflow), raw=True)
             return
-        html = "".join(one["text/html"] for one in cards)
-        text = "\n\n".join(table(form.workflow) for form in self.forms)
-        display({**widget_bundle(self.box, text), "text/html": html}, raw=True)
+        self.box.add_class(self._shared.stand_in.live)
+        titles = ", ".join(form.workflow.title for form in self.forms)
+        display(widget_bundle(self.box, below(titles)), raw=True)
         for form in self.forms:
             form.show_places()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import uuid
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from composemagic.engine.run import Run
 from composemagic.notebook.attended import can_click
 from composemagic.notebook.look import FRAME, SMALL, STYLE, escaped
 from composemagic.notebook.pace import Pace
+from composemagic.notebook.place import Place
 from composemagic.notebook.still import output_text
 from composemagic.notebook.trace import series_of
 from composemagic.notebook.watched import Watched
@@ -62,7 +62,6 @@ class RaceBox:
     def __init__(self, found: Race, title: str) -> None:
         self.race = found
         self.title = title
-        self._display_id = f"compose-{uuid.uuid4().hex[:12]}"
         self._lock = threading.Lock()
         self._is_closed = False
         self._box: Any = None
@@ -111,13 +110,13 @@ class RaceBox:
         if self._box is not None:  # shown again: what there is by now
             display(shown(self.race, self.title), raw=True)
             return
+        self._place = Place()
         layout = widgets.Layout(width="auto", flex="0 1 auto")
         self._head = widgets.HTML(self._heading(), layout=layout)
         self._body = widgets.HTML("", layout=layout, style=self._head.style)
         self._stop = button(say("Stop"), "stop", lambda _: self.race.cancel())
         self._box = widgets.VBox([self._head, self._stop, self._body], layout=layout)
-        data = widget_bundle(self._box, say("{title} is running ...", title=plain(self.title)))
-        display(data, raw=True, display_id=self._display_id)
+        self._place.put(widget_bundle(self._box, say("{title} is running ...", title=plain(self.title))))
         self._pace = Pace(self._push, spent=_WIDGETS)
         self._watched = [Watched(run, self._hear) for run in self.race.runs]
         for one in self._watched:
@@ -156,7 +155,7 @@ class RaceBox:
             self._is_closed = True
         call_on(private_loop().loop, self._pace.stop)
         stills = [one.still()["text/html"] for one in self._watched]
-        display(shown(self.race, self.title, stills), raw=True, display_id=self._display_id, update=True)
+        self._place.put(shown(self.race, self.title, stills))
         close(self._box)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as widgets
 
 from composemagic.errors import InputError
-from composemagic.notebook.fields import STYLE, Shared
+from composemagic.notebook.fields import STYLE, Shared, fields_box
 from composemagic.notebook.uploads import field
 from composemagic.notebook.widget import close
 from composemagic.words import say
@@ -37,7 +37,7 @@ class Settings:
         """Open from the start where something must be filled in."""
         lacks = any(each.input.required and each.initial in (None, "") for each in self.fields.values())
         rows = [row for each in self.fields.values() for row in each.rows]
-        inner = widgets.VBox([widgets.HTML(STYLE), *rows])
+        inner = fields_box([widgets.HTML(STYLE), *rows])
         return widgets.Accordion([inner], titles=(say("Settings"),), selected_index=0 if lacks else None)
 
     def values(self) -> dict[str, Any]:

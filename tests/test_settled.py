@@ -1,0 +1,164 @@
+"""What is typed right before a click counts: the page holds it back while an earlier change is on its way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.conftest import Kernel, started_kernel
+from tests.page import Page
+
+LETTER = """
+workflow: {title: Letter}
+component:
+  type: echo
+  action: {text: "for ${input.name as string}: ${input.facts as text | none} ${input.count as integer | 1}"}
+"""
+ASKS = """
+workflow:
+  title: Asks
+  jobs:
+    - {id: one, component: {type: echo, action: {text: "${input}"}}, input: first, interrupt: {before: true}}
+"""
+
+
+@pytest.fixture(scope="module")
+def notebook() -> Iterator[Kernel]:
+    with started_kernel() as kernel:
+        kernel.execute("%load_ext composemagic\n%config ComposeMagics.language = 'en'")
+        yield kernel
+
+
+@pytest.fixture
+def page(notebook: Kernel) -> Page:
+    notebook.execute("from composemagic.notebook.remembered import forget; forget()")
+    return Page.of(notebook)
+
+
+def shows(page: Page, words: str) -> None:
+    """Wait until the kernel shows these words."""
+    page.until(lambda message: words in json.dumps(message["content"], ensure_ascii=False))
+
+
+def value(page: Page, expression: str) -> Any:
+    done = page.execute(f"import json; print(json.dumps({expression}))")
+    assert done.error is None
+    return json.loads(done.streams["stdout"])
+
+
+def typed_and_run(page: Page) -> None:
+    """Fill in a number that is none, run, mend it, and run again, faster than the kernel answers."""
+    name, count, run = (page.find(description=words) for words in ("name *", "count", "Run"))
+    page.type(name, "Ada")
+    page.type(count, "many")
+    page.click(run)
+    page.type(count, "3")  # held back: the kernel has not said that it has taken "many"
+    page.click(run)
+
+
+def test_a_form_runs_with_what_was_typed_last(page: Page) -> None:
+    page.execute(f"%%compose letter --form -o answer\n{LETTER}", cell="form")
+    typed_and_run(page)
+    shows(page, "✓ done")
+    assert value(page, "answer.text") == "for Ada: none 3"
+    assert not page.models[page.find(description="Run")]["disabled"]
+
+
+def test_enter_runs_with_what_was_typed_last(page: Page) -> None:
+    page.execute(f"%%compose letter --form -o answer\n{LETTER}", cell="form")
+    name = page.find(description="name *")
+    page.type(name, "A")
+    page.type(name, "Ada")
+    page.enter(name)
+    page.enter(name)  # twice is once
+    shows(page, "✓ done")
+    assert value(page, "answer.text") == "for Ada: none 1"
+
+
+def test_reset_takes_away_what_was_held_back(page: Page) -> None:
+    page.execute(f"%%compose letter --form -o answer\n{LETTER}", cell="form")
+    name = page.find(description="name *")
+    page.type(name, "A")
+    page.type(name, "Ada")
+    page.click(page.find(description="Reset"))
+    page.until(lambda message: page.models[name]["value"] == "")
+    assert value(page, "get_ipython().magics_manager.registry['ComposeMagics'].faces['form'].values()") == {
+        "name": "",
+        "facts": "none",
+        "count": 1,
+    }
+
+
+def test_each_tab_runs_with_its_own(page: Page) -> None:
+    page.execute(f"%%compose letter --check\n{LETTER}")
+    page.execute("from composemagic.notebook.forms import Forms\nforms = Forms([letter, letter]); forms")
+    typed_and_run(page)
+    shows(page, "✓ done")
+    assert value(page, "[form.run and form.run.text for form in forms.forms]") == [None, "for Ada: none 3"]
+
+
+def answered(page: Page, words: str) -> None:
+    """Wait until a chat shows these words and takes the next question."""
+    shows(page, words)
+    stop = page.find(description="Stop")
+    page.until(lambda message: page.models[stop]["disabled"])
+
+
+def test_a_chat_is_asked_what_was_typed_last(page: Page) -> None:
+    page.execute(f"%%compose letter --check\n{LETTER}")
+    page.execute("chat = letter.chat(name='Ada'); chat")
+    line, settings = page.find(_model_name="TextModel", description=""), page.find(description="count")
+    page.type(settings, "1")
+    page.type(settings, "2")
+    for words in ("W", "Wh", "Who?"):
+        page.type(line, words)
+    page.enter(line)
+    answered(page, "for Ada: Who? 2")
+    assert value(page, "[chat.turns[0].question, chat.turns[0].answer]") == ["Who?", "for Ada: Who? 2"]
+    page.type(line, "a")
+    page.type(line, "again")
+    page.click(page.find(description="Send"))
+    answered(page, "User: again 2")
+    page.click(page.find(icon="pencil"))
+    page.until(lambda message: page.models[line]["value"] == "again")
+    page.type(line, "")
+    page.type(line, "better")
+    page.click(page.find(description="Send"))
+    answered(page, "User: better 2")
+    assert value(page, "[turn.question for turn in chat.turns]") == ["Who?", "better"]
+
+
+def test_a_question_is_answered_with_what_was_typed_last(page: Page) -> None:
+    page.execute(f"%%compose --background -o asked\n{ASKS}")
+    page.until(lambda message: any(one.get("description") == "Go on" for one in page.models.values()))
+    area = page.find(_model_name="TextareaModel", value="first")
+    page.type(area, "second")
+    page.type(area, "third")
+    page.click(page.find(description="Go on"))
+    shows(page, "✓ done")
+    assert value(page, "asked.text") == "third"
+
+
+def test_a_page_that_does_not_answer_is_not_waited_for(page: Page) -> None:
+    page.answers = False
+    page.execute(f"%%compose letter --form -o answer\n{LETTER}", cell="form")
+    typed_and_run(page)
+    shows(page, "is no whole number")
+
+
+def test_a_page_that_answers_no_more_is_not_waited_for_for_ever(page: Page) -> None:
+    page.execute("from composemagic.notebook import settled\nsettled._PATIENCE = 0.1")
+    page.execute(f"%%compose letter --form -o answer\n{LETTER}", cell="form")
+    page.execute("")  # its first answer has been heard
+    page.answers = False
+    page.type(page.find(description="name *"), "Ada")
+    page.click(page.find(description="Run"))
+    shows(page, "✓ done")
+    assert value(page, "answer.text") == "for Ada: none 1"
+    assert not page.models[page.find(description="Run")]["disabled"]
+    page.execute("settled._PATIENCE = 1000")
+    page.click(page.find(description="Run"))  # nobody is waited for any more
+    shows(page, "✓ done")
