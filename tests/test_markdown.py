@@ -435,6 +435,7 @@ def test_finished_blocks_are_rendered_once(monkeypatch: pytest.MonkeyPatch) -> N
         growing.add("Some words in a paragraph.\n\n")
         growing.html()
     assert max(read) < 200
+    assert sum(read) <= 2 * 300 * 28  # each block when it comes and when the next one does: not once more as the tail
 
 
 def test_nothing_is_read_when_nothing_came(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from composemagic.text import STRAY, Cleaner, clean, plain
+from composemagic.text import _UNWANTED, STRAY, Cleaner, _replacement, clean, has_only_print, plain
 
 ROWS = {
     "words": ("Hello, 世界 🙂\n\ttab", "Hello, 世界 🙂\n\ttab"),
@@ -103,6 +103,15 @@ def test_a_cleaner_lets_go_of_a_sequence_that_never_ends() -> None:
 def test_cuts_make_no_difference(pieces: list[str]) -> None:
     cleaner = Cleaner()
     assert "".join(map(cleaner.add, pieces)) + cleaner.end() == plain("".join(pieces))
+
+
+@given(_pieces)
+@example(["\x85"])
+@example(["\u00ad", "\u3000", "\t", "é\n中"])
+def test_what_has_only_print_has_nothing_to_obey(pieces: list[str]) -> None:
+    text = "".join(pieces)
+    assert plain(text) == _UNWANTED.sub(_replacement, text)
+    assert not has_only_print(text) or plain(text) == text
 
 
 @given(_pieces)

@@ -124,7 +124,7 @@ def test_plain_mode_in_a_kernel_asks_on_stdin(notebook: Kernel) -> None:
     notebook.execute("%config ComposeMagics.display = 'plain'")
     sent = notebook.submit(f"%%compose -o asked\n{ASKING}")
     for _ in range(2):
-        assert notebook.client.get_stdin_msg(timeout=30)["content"]["prompt"] == "> "
+        assert notebook.client.get_stdin_msg(timeout=60)["content"]["prompt"] == "> "
         notebook.client.input("")
     done = notebook.collect(sent)
     assert done.streams["stdout"] == "Sent: Dear Ada, 12\n"
@@ -159,7 +159,7 @@ def terminal(tmp_path: Path) -> Iterator[pexpect.spawn]:
     )
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "IPYTHONDIR": str(tmp_path)}
     command = ["-m", "IPython", "--no-banner", "--simple-prompt", "--colors=NoColor", "-i", str(script)]
-    child = pexpect.spawn(sys.executable, command, env=environ, cwd=tmp_path, encoding="utf-8", timeout=30)
+    child = pexpect.spawn(sys.executable, command, env=environ, cwd=tmp_path, encoding="utf-8", timeout=60)
     yield child
     child.close(force=True)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import threading
 from typing import Any
 
 import pytest
 
 from tests.lab import Lab
+from tests.servers.chat import ChatServer
 from tests.test_notebook_lab import BAD, FIRE, LINKS, LOAD, only_copy
 from tests.test_view import ASKING, FAILING
 
@@ -27,7 +29,14 @@ workflow:
   - id: summary
     depends_on: [facts]
     input: x
-    component: {type: echo, action: {text: "all in all a good beginning", delay: 0.3}}
+    component:
+      type: http-client
+      base_url: BASE
+      action:
+        path: /v1/chat/completions
+        body: {model: m, stream: true, messages: [{role: user, content: x}]}
+        stream_format: json
+        output: ${response[].choices[0].delta.content}
 """
 ASK_ONE = """\
 %%compose letter LINE
@@ -37,30 +46,35 @@ workflow:
     component: {type: echo, action: {value: {to: "${input.to as string | Ada}"}}}
     interrupt: {after: {message: Right?}}
 """
+OUTPUT = "[...document.querySelectorAll('.jp-OutputArea')].map((one) => one.innerText).join()"
 RETRYING = """\
 %%compose
 workflow:
   jobs:
   - id: call
     component: {type: http-client, base_url: "http://127.0.0.1:1", action: {path: /}}
-    retry: {max_attempt_count: 2, delay: 2s}
+    retry: {max_attempt_count: 2, delay: 6s}
     on_error: ignore
   - id: after
     depends_on: [call]
-    component: {type: echo, action: {text: at last, delay: 0.5}}
+    component: {type: echo, action: {text: at last, delay: 2}}
 """
 
 
 def test_jobs_and_streams_are_seen_while_they_run_and_fold_at_the_end(lab: Lab) -> None:
-    lab.open([LOAD, STREAMING], "jobs.ipynb")
-    lab.run(0)
-    lab.run(1, wait=False)
-    lab.wait_text(1, "all in")
-    during = lab.dom_text(1)
-    places = [during.rindex(words) for words in ("✓ facts", "Ada wrote the first program", "▶ summary", "all in")]
-    assert places == sorted(places)
-    assert "2 jobs: 1 running, 1 done" in during
-    lab.wait_done(1)
+    with ChatServer() as server:
+        server.hold = threading.Event()  # its first word, and the others when they are asked for
+        base = server.plays("summary", {"text": "All in all a good beginning"})
+        lab.open([LOAD, STREAMING.replace("BASE", base)], "jobs.ipynb")
+        lab.run(0)
+        lab.run(1, wait=False)
+        lab.wait_text(1, "All")
+        lab.wait_text(1, "2 jobs: 1 running, 1 done")  # in the header, which goes its own way
+        during = lab.dom_text(1)
+        places = [during.rindex(words) for words in ("✓ facts", "Ada wrote the first program", "▶ summary", "All")]
+        assert places == sorted(places)
+        server.hold.set()
+        lab.wait_done(1)
     lab.wait_text(1, "✓ done")
     after = lab.dom_text(1)
     assert after.index("good beginning") < after.index("✓ done") < after.index("2 jobs: 2 done")
@@ -76,18 +90,19 @@ def test_a_failed_job_is_seen(lab: Lab) -> None:
     lab.run(0)
     lab.run(1)
     for words in ("✓ good done", "✗ bad failed", "– late skipped", "compose: Nothing listens"):
-        assert words in lab.dom_text(1)
+        lab.wait_text(1, words)
 
 
 def test_a_wait_counts_down_and_goes(lab: Lab) -> None:
     lab.open([LOAD, RETRYING])
     lab.run(0)
     lab.run(1, wait=False)
-    lab.wait_text(1, "again in 2 s (1 of 1)")
-    lab.wait_text(1, "again in 1 s (1 of 1)")
+    for seconds in ("[456]", "[123]"):
+        lab.wait_for(f"() => /again in {seconds} s \\(1 of 1\\)/.test({OUTPUT})", f"{seconds} seconds to be left")
     lab.wait_text(1, "▶ after")
-    lab.wait_for("() => !document.querySelector('.jp-OutputArea').innerText.includes('again in')", "the line to go")
+    lab.wait_for(f"() => !{OUTPUT}.includes('again in')", "the line to go")
     lab.wait_done(1)
+    lab.wait_text(1, "✓ done")
     assert "again in" not in lab.dom_text(1)
 
 
@@ -106,6 +121,7 @@ def test_questions_are_answered_while_the_cell_runs(lab: Lab, prefix: str) -> No
     lab.wait_text(1, "May it be sent?")
     lab.wait_text(1, "Go on everywhere")
     lab.wait_text(1, "2 waiting for an answer")
+    lab.wait_for("() => document.querySelector('.jp-OutputArea svg')", "the picture, which moves what stands below it")
     areas(lab, 1).nth(0).fill("Dear Bob")
     areas(lab, 1).nth(1).fill("{")
     lab.click(1, "Go on")  # the first one
@@ -203,10 +219,10 @@ def test_hostile_text_fires_nowhere_in_jobs_values_and_questions(lab: Lab) -> No
     lab.wait_text(1, "→ answered")
     for index in range(2, len(cells)):
         lab.run(index)
+    lab.wait_for("() => document.querySelector('.jp-OutputArea img')?.naturalWidth === 1", "the picture")
     assert lab.eval(QUIET) == [0, []]
     for index in (2, 3, 4):
-        assert "<script>" in lab.dom_text(index)
-    assert lab.eval("() => document.querySelector('.jp-OutputArea img').naturalWidth") == 1
+        lab.wait_text(index, "<script>")
     lab.save()
     lab.page.reload()
     lab.wait_for("() => document.querySelectorAll('.jp-OutputArea-output').length > 6", "the notebook to be open again")

@@ -13,7 +13,7 @@ from composemagic.workflow.inputs import Input
 if TYPE_CHECKING:
     from composemagic.api import Workflow
 
-__all__ = ["card", "table"]
+__all__ = ["below", "card", "table"]
 
 _DIM = "color:var(--jp-ui-font-color2,#616161)"
 
@@ -38,6 +38,11 @@ def table(workflow: Workflow) -> str:
         name, kind, default, description = _row(one)
         lines.append(f"  {name:<20} {kind:<10} {default:<16} {description}".rstrip())
     return "\n".join(lines)
+
+
+def below(title: str) -> str:
+    """What stands in a form's place where there are no widgets."""
+    return say("{title}: a form; its inputs and its answer stand below", title=plain(title))
 
 
 def _row(one: Input) -> tuple[str, str, str, str]:

@@ -21,6 +21,7 @@ __all__ = [
     "has_cards",
     "heading",
     "overview",
+    "side_by_side",
     "slowest",
     "still",
     "table",
@@ -135,14 +136,17 @@ def still(trials: Trials, stills: Sequence[Still]) -> dict[str, str]:
     """The static copy of all, which stands in a saved notebook."""
     if has_cards(trials):
         slow = slowest(trials)
-        cards = "".join(
-            card(trial, one["text/html"], slowest=slow) for trial, one in zip(trials.trials, stills, strict=True)
-        )
-        grid = f"display:grid;gap:8px;grid-template-columns:{columns(trials)}"
-        body = f'<div style="overflow-x:auto"><div style="{grid}">{cards}</div></div>'
+        pairs = zip(trials.trials, stills, strict=True)
+        body = side_by_side(trials, [card(trial, one["text/html"], slowest=slow) for trial, one in pairs])
     else:
         body = table(trials, [one["text/html"] for one in stills])
     return {"text/html": f"{STYLE}{heading(trials)}{body}", "text/plain": text_table(trials)}
+
+
+def side_by_side(trials: Trials, cards: Sequence[str]) -> str:
+    """Cards in columns."""
+    grid = f"display:grid;gap:8px;grid-template-columns:{columns(trials)}"
+    return f'<div style="overflow-x:auto"><div style="{grid}">{"".join(cards)}</div></div>'
 
 
 def slowest(trials: Trials) -> float | None:

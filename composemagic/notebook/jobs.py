@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from composemagic.engine.run import Run
-from composemagic.notebook.look import RED, clipped, escaped
+from composemagic.notebook.look import RED, clipped, escaped, line
 from composemagic.picture.graph import Light
 from composemagic.text import plain
-from composemagic.words import say
+from composemagic.words import language, say
 
 __all__ = ["are_several", "counted", "html_lines", "lights", "overview", "text_line", "text_lines", "went_well"]
 
@@ -46,7 +47,8 @@ def text_line(run: Run, job: str) -> str:
     """One job: its mark, its name, its status, its seconds."""
     state = run.jobs[job]
     status = _status(state, {point.job_id for point in run.points})
-    return f"{_MARKS[status]} {plain(clipped(job))}: {' · '.join(_words(run, state, status))}"
+    words = _words(status, state.to or "", _seconds(run, state, status), state.runs)
+    return f"{_MARKS[status]} {plain(clipped(job))}: {' · '.join(words)}"
 
 
 def lights(run: Run) -> dict[str, Light]:
@@ -56,7 +58,7 @@ def lights(run: Run) -> dict[str, Light]:
     for state in run.jobs.values():
         # one that streams runs
         status = _status(state, asking).replace("streaming", "running")
-        found[state.id] = Light(status, _MARKS[status], _told(state, status))
+        found[state.id] = Light(status, _MARKS[status], _told(status, state.to or ""))
     return found
 
 
@@ -71,31 +73,42 @@ def overview(run: Run) -> str:
 
 def _html_line(run: Run, state: Any, asking: set[str]) -> str:
     status = _status(state, asking)
-    words = escaped(" · ".join(_words(run, state, status)))
-    name = escaped(clipped(state.id))
+    return _drawn(language(), state.id, status, state.to or "", _seconds(run, state, status), state.runs)
+
+
+@lru_cache(maxsize=512)  # of many jobs most lines are the same at the next look
+def _drawn(_: str, name: str, status: str, to: str, seconds: str, runs: int) -> str:
+    words = escaped(" · ".join(_words(status, to, seconds, runs)))
     look = (
         f' style="{RED}"' if status == "failed" else ' class="compose-dim"' if status in ("waiting", "skipped") else ""
     )
-    return f'<div class="compose-job"><span{look}>{_MARKS[status]} <b>{name}</b></span> <span class="compose-dim">{words}</span></div>'
+    return f'<div class="compose-job"><span{look}>{_MARKS[status]} <b>{line(name)}</b></span> <span class="compose-dim">{words}</span></div>'
 
 
 def _status(state: Any, asking: set[str]) -> str:
     return "asking" if state.id in asking and state.status == "running" else state.status
 
 
-def _told(state: Any, status: str) -> str:
-    return say("chose {job}", job=clipped(state.to or "")) if status == "routed" else _status_word(status)
+def _told(status: str, to: str) -> str:
+    return say("chose {job}", job=clipped(to)) if status == "routed" else _status_word(status)
 
 
-def _words(run: Run, state: Any, status: str) -> list[str]:
-    words = [_told(state, status)]
-    if state.started_at is not None and status not in ("waiting", "skipped"):
-        end = state.ended_at if state.ended_at is not None else run.timing.total
-        seconds = max(0.0, (run.elapsed() if end is None else end) - state.started_at)
-        words.append(say("{seconds} s", seconds=f"{seconds:.0f}" if end is None else f"{seconds:.2f}"))
-    if state.runs > 1:
-        words.append(say("run {count} times", count=state.runs))
+def _words(status: str, to: str, seconds: str, runs: int) -> list[str]:
+    words = [_told(status, to)]
+    if seconds:
+        words.append(say("{seconds} s", seconds=seconds))
+    if runs > 1:
+        words.append(say("run {count} times", count=runs))
     return words
+
+
+def _seconds(run: Run, state: Any, status: str) -> str:
+    """How long a job has run so far, in whole seconds, or had run at its end; empty where it has not begun."""
+    if state.started_at is None or status in ("waiting", "skipped"):
+        return ""
+    end = state.ended_at if state.ended_at is not None else run.timing.total
+    seconds = max(0.0, (run.elapsed() if end is None else end) - state.started_at)
+    return f"{seconds:.0f}" if end is None else f"{seconds:.2f}"
 
 
 def _status_word(status: str) -> str:

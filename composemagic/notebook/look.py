@@ -12,7 +12,19 @@ import re
 from composemagic.text import plain
 from composemagic.words import say
 
-__all__ = ["FAINT", "FRAME", "RED", "SMALL", "STYLE", "clipped", "escaped", "folded", "preformatted", "shortened"]
+__all__ = [
+    "FAINT",
+    "FRAME",
+    "RED",
+    "SMALL",
+    "STYLE",
+    "clipped",
+    "escaped",
+    "folded",
+    "line",
+    "preformatted",
+    "shortened",
+]
 
 SMALL = "font-size:90%;color:var(--jp-ui-font-color2,#616161)"
 FAINT = "font-size:80%;line-height:1.5;color:var(--jp-ui-font-color2,#616161)"
@@ -49,8 +61,13 @@ def escaped(text: object) -> str:
 
 def clipped(text: str, most: int = _LINE) -> str:
     """A text as one line of at most so many characters."""
-    line = " ".join(plain(text[: 8 * most]).split())
-    return line if len(line) <= most and len(text) <= 8 * most else f"{line[: most - 1]}…"
+    words = " ".join(plain(text[: 8 * most]).split())
+    return words if len(words) <= most and len(text) <= 8 * most else f"{words[: most - 1]}…"
+
+
+def line(text: str, most: int = _LINE) -> str:
+    """A text from outside as one line of HTML, of at most so many characters."""
+    return html.escape(clipped(text, most))
 
 
 def preformatted(text: str) -> str:

@@ -20,7 +20,7 @@ from __future__ import annotations
 import re
 from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -32,7 +32,7 @@ from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 
-from composemagic.text import STRAY, UNFINISHED, plain
+from composemagic.text import STRAY, UNFINISHED, has_only_print, plain
 
 __all__ = ["LIMIT", "LINES", "Growing", "Step", "framed", "plain", "render"]
 
@@ -55,7 +55,7 @@ _CODE_FOOT = "</code></pre>\n"
 _ALLOWED = re.compile(r"(?:https?://|mailto:)[^\s]", re.IGNORECASE)
 _LANGUAGE = re.compile(r"[A-Za-z0-9+#-]{1,30}")
 _NEVER = re.compile(r"(?!)")
-_ACTIVE = re.compile(r"[\[\]!*_~<`&\\]")
+_ACTIVE = "[]!*_~<`&\\"
 
 
 def render(text: str) -> str:
@@ -161,7 +161,8 @@ class Growing:
         if not cut:
             return False
         if cut.start:
-            self._freeze(blocks[: blocks.index(cut)], cut.start)
+            at = blocks.index(cut)
+            self._freeze(blocks[:at], cut.start, blocks[at:] if len(window) == len(self._tail) else ())
         elif cut.fence:
             self._open_code(cut.fence)
         elif len(cut) > LIMIT:
@@ -171,7 +172,8 @@ class Growing:
             return False
         return True
 
-    def _freeze(self, blocks: Sequence[_Block], end: int) -> None:
+    def _freeze(self, blocks: Sequence[_Block], end: int, rest: Sequence[_Block] = ()) -> None:
+        """Keep the HTML of blocks up to a place in the tail; `rest` are those behind it, read already, if they are all."""
         for block in blocks:
             self._frozen.append(block.html)
             self._references |= {
@@ -179,12 +181,12 @@ class Growing:
             }
             self._lines += max(self._tail.count("\n", block.start, block.end), block.html.count("<") // 4)
             if self._lines > LINES:
-                end = block.end
+                end, rest = block.end, ()
                 self._code, self._opened_at = _Code(_NEVER, 0), len(self._frozen)
                 self._frozen.append(_code_head(""))
                 break
         self._tail = self._tail[end:]
-        self._read = ("", [])
+        self._read = (self._tail, [block.moved(end) for block in rest]) if rest else ("", [])
 
     def _open_code(self, fence: Token) -> None:
         line, _, self._tail = self._tail.partition("\n")
@@ -231,6 +233,10 @@ class _Block:
 
     def __len__(self) -> int:
         return self.end - self.start
+
+    def moved(self, by: int) -> _Block:
+        """The same where the text before it, so many characters, is taken away."""
+        return replace(self, start=self.start - by, end=self.end - by)
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,9 +286,13 @@ def _block(text: str, tokens: Sequence[Token], start: int, references: Mapping[s
         html = f"<pre>{escapeHtml(text)}</pre>\n"  # markdown-it leaves out what is deeper
     else:
         # An entity (`&#8238;`) or a link shown decoded brings back what was removed from the text.
-        html = STRAY.sub("", _markdown().renderer.render(tokens, _markdown().options, env))
+        html = _without_stray(_markdown().renderer.render(tokens, _markdown().options, env))
     fence = tokens[0] if kind == "fence" and "\n" in text else None
     return _Block(start, start + len(text), kind, html, fence, references)
+
+
+def _without_stray(html: str) -> str:
+    return html if has_only_print(html) else STRAY.sub("", html)
 
 
 def _last_begun(blocks: Sequence[_Block], text: str, *, is_cut: bool) -> _Block | None:
@@ -322,6 +332,7 @@ def _markdown() -> MarkdownIt:
     markdown.enable(["table", "strikethrough"])
     markdown.block.ruler.at("table", _table, {"alt": ["paragraph", "reference"]})
     markdown.core.ruler.at("inline", _inline)
+    markdown.core.ruler.disable("normalize")  # the text is `plain`: no NUL, and its line ends are newlines
     return markdown
 
 
@@ -373,7 +384,7 @@ def _inline(state: StateCore) -> None:
 
 def _noise(text: str) -> bool:
     """Whether a long text is mostly marks: nobody writes that, and each unmatched mark is costly."""
-    return len(text) > 2_000 and 4 * len(_ACTIVE.findall(text)) > len(text)
+    return len(text) > 2_000 and 4 * sum(map(text.count, _ACTIVE)) > len(text)
 
 
 def _tamed(children: Sequence[Token]) -> Iterator[Token]:

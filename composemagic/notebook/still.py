@@ -53,8 +53,10 @@ def bundle(run: Run, *, tell_errors: bool = True, texts: Mapping[Path, str] | No
     problem = f'<pre class="compose-words" style="{RED}">{escaped(error)}</pre>' if error else ""
     foot = f'<div style="{SMALL};margin-top:4px">{escaped(last)}</div>'
     below = [problem, foot, _jobs_html(run), asked_html(run), _notes_html(notes, is_open=not run.text)]
+    value = run.output  # once: it is joined from all there was
+    empty = _nothing(run, value)
     lines = [
-        nothing(run) or output_text(run),
+        empty or _output_text(run, value),
         error,
         last,
         *_jobs_text(run),
@@ -62,7 +64,7 @@ def bundle(run: Run, *, tell_errors: bool = True, texts: Mapping[Path, str] | No
         *(plain(str(note)) for note in notes),
     ]
     return {
-        "text/html": f"{STYLE}{FRAME}{_output_html(run, texts)}{''.join(below)}</div>",
+        "text/html": f"{STYLE}{FRAME}{_dim(empty) or _output_html(run, value, texts)}{''.join(below)}</div>",
         "text/plain": "\n".join(line for line in lines if line),
     }
 
@@ -70,18 +72,20 @@ def bundle(run: Run, *, tell_errors: bool = True, texts: Mapping[Path, str] | No
 # -- the output --------------------------------------------------------------------------------------------------------
 
 
-def _output_html(run: Run, texts: Mapping[Path, str] | None) -> str:
-    if sentence := nothing(run):
-        return f'<div style="{SMALL}">{escaped(sentence)}</div>'
-    value = run.output
-    if value is None:
-        return ""
-    return tree(value, _texts(value, _places(run), texts or {}))
+def _dim(sentence: str) -> str:
+    return f'<div style="{SMALL}">{escaped(sentence)}</div>' if sentence else ""
+
+
+def _output_html(run: Run, value: Any, texts: Mapping[Path, str] | None) -> str:
+    return "" if value is None else tree(value, _texts(value, _places(run), texts or {}))
 
 
 def output_text(run: Run) -> str:
     """The output as text for people."""
-    value = run.output
+    return _output_text(run, run.output)
+
+
+def _output_text(run: Run, value: Any) -> str:
     if value is None:
         return ""
     return plain(run.text) if isinstance(value, str) or run.encoding == "json" else value_text(value)
@@ -89,7 +93,10 @@ def output_text(run: Run) -> str:
 
 def nothing(run: Run) -> str:
     """The sentence on a run that is done and gave nothing; empty for any other."""
-    value = run.output
+    return _nothing(run, run.output)
+
+
+def _nothing(run: Run, value: Any) -> str:
     is_empty = value is None or (isinstance(value, str | bytes) and not value)
     if run.status != "done" or not is_empty:
         return ""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from composemagic.engine.events import Delta
 from composemagic.engine.run import Run
-from composemagic.notebook.look import clipped, escaped, preformatted
+from composemagic.notebook.look import escaped, line, preformatted
 from composemagic.notebook.markdown import LIMIT, Growing, Step, framed
 from composemagic.notebook.tree import at_path, value_text
 from composemagic.words import say
@@ -40,6 +40,7 @@ class Streams:
 
     def __init__(self) -> None:
         self._all: dict[tuple[str, Path], _Text | _Pieces] = {}
+        self._of: dict[str, list[Path]] = {}  # the places that a job gives something to
         self._changed: dict[tuple[str, Path], None] = {}
         self._were_whole = True
 
@@ -51,17 +52,19 @@ class Streams:
             # pieces of one text, or values of their own: the output itself tells
             stream = _Text() if isinstance(at_path(run.output, path), str) else _Pieces()
             self._all[job, path] = stream
+            self._of.setdefault(job, []).append(path)
         self._changed[job, path] = None
         stream.add(value)
 
     def html(self, job: str | None = None) -> str:
         """What the streams of a job, or all, have given; of a very long text the end."""
-        is_whole = len(self._all) <= _MOST_WHOLE
-        return "".join(
-            _labelled(path, stream.end() if is_whole else stream.tail())
-            for (giver, path), stream in self._all.items()
-            if job in (None, giver)
-        )
+        if job is None:
+            return "".join(self._shown(key) for key in self._all)
+        return "".join(self._shown((job, path)) for path in self._of.get(job, ()))
+
+    def _shown(self, key: tuple[str, Path]) -> str:
+        stream = self._all[key]
+        return _labelled(key[1], stream.end() if len(self._all) <= _MOST_WHOLE else stream.tail())
 
     def news(self) -> list[News]:
         """What has come since the last call, for a page that keeps what it was given."""
@@ -82,20 +85,14 @@ class _Text:
     def __init__(self) -> None:
         self._growing = Growing()
         self._fresh: list[str] = []
-        self._tail = ""
-        self._has_more = False
-        self._last: deque[tuple[str, str]] = (
-            deque()
-        )  # finished HTML, each piece with the code block that it goes on with
+        self._before = ""  # the last characters of what was taken
+        # finished HTML, each piece with the code block that it goes on with
+        self._last: deque[tuple[str, str]] = deque()
         self._code = ""
         self._is_cut = False
 
     def add(self, value: Any) -> None:
-        text = value if isinstance(value, str) else value_text(value)
-        self._fresh.append(text)
-        end = self._tail + text[-_TAIL:]
-        self._has_more = self._has_more or len(end) > _TAIL or len(text) > _TAIL
-        self._tail = end[-_TAIL:]
+        self._fresh.append(value if isinstance(value, str) else value_text(value))
 
     def html(self) -> str:
         """All of it."""
@@ -133,10 +130,19 @@ class _Text:
 
     def _taken(self) -> str:
         text, self._fresh = "".join(self._fresh), []
+        self._before = (self._before + text[-_TAIL - 1 :])[-_TAIL - 1 :]
         return text
 
     def tail(self) -> str:
-        return f"{'…' if self._has_more else ''}{escaped(clipped(self._tail, _TAIL))}"
+        """The last words; what they are the end of is not taken."""
+        last, missing = [], _TAIL
+        for text in reversed(self._fresh):
+            last.append(text)
+            missing -= len(text)
+            if missing < 0:
+                break
+        end = (self._before + "".join(reversed(last)))[-_TAIL - 1 :]
+        return f"{'…' if len(end) > _TAIL else ''}{line(end[-_TAIL:], _TAIL)}"
 
 
 class _Pieces:
@@ -169,7 +175,7 @@ class _Pieces:
     def tail(self) -> str:
         if self._bytes or not self._last:
             return self.html()
-        return escaped(clipped(value_text(self._last[-1], _PIECE), _TAIL))
+        return line(value_text(self._last[-1], _PIECE), _TAIL)
 
 
 def _step(stream: _Text | _Pieces, *, is_whole: bool) -> Step:
@@ -177,5 +183,5 @@ def _step(stream: _Text | _Pieces, *, is_whole: bool) -> Step:
 
 
 def _labelled(path: Path, body: str) -> str:
-    label = f"<b>{escaped(clipped(' › '.join(map(str, path))))}</b>" if path else ""
+    label = f"<b>{line(' › '.join(map(str, path)))}</b>" if path else ""
     return f'<div class="compose-under">{label} {body}</div>' if path else body

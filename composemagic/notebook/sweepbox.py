@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-import uuid
 from dataclasses import dataclass
 from typing import Any
 
 import ipywidgets as widgets
-from IPython.display import display
 
 from composemagic.engine.events import Event
 from composemagic.engine.loop import private_loop
@@ -17,6 +15,7 @@ from composemagic.notebook import grid
 from composemagic.notebook.grid import Still
 from composemagic.notebook.look import STYLE, clipped, escaped
 from composemagic.notebook.pace import Pace
+from composemagic.notebook.place import Place
 from composemagic.notebook.watched import SPINNER, Watched
 from composemagic.notebook.widget import close, unpin, widget_bundle
 from composemagic.sweep import Trial, Trials
@@ -36,13 +35,15 @@ _LOOK = (
     ".compose-sweep .widget-html-content{line-height:1.5;height:auto;width:100%}</style>"
 )
 _TAIL = 160
+_TOGETHER_SECONDS = 1 / 5  # between pushes of all cards, so that there is soon room for a place of each
 
 
 @dataclass(eq=False)
 class _Shown:
-    """One combination: its place, what is heard of its run, its static copy once that has ended."""
+    """One combination: its card and the place of that, what is heard of its run, its static copy once that has ended."""
 
     trial: Trial
+    card: str = ""
     widget: Any = None
     watched: Watched | None = None
     still: Still | None = None
@@ -55,16 +56,22 @@ class SweepBox:
     def __init__(self, sweep: Trials) -> None:
         self.sweep = sweep
         self._begun = time.monotonic()
-        self._display_id = f"compose-{uuid.uuid4().hex[:12]}"
+        self._place = Place()
         self._lock = threading.Lock()
         self._is_closed = False
         self._has_cards = grid.has_cards(sweep)
         self._shown = {id(trial): _Shown(trial) for trial in sweep.trials}
         self._build()
         self._pace = Pace(self._push, spent=2 * self._models + 2)
+        if self._has_cards:
+            self._pace.seconds, self._least = _TOGETHER_SECONDS, self._pace.seconds
 
     def _build(self) -> None:
-        """Few models, since each is a message at the beginning and one at the end: all share one layout."""
+        """Few models, since each is a message at the beginning and one at the end: all share one layout, the cards one place.
+
+        A card gets a place of its own, which is replaced without the others', when the messages for that are within the
+        budget: a sweep that is over at once has not sent them.
+        """
         layout = widgets.Layout(
             width="auto", flex="0 1 auto", grid_template_columns=grid.columns(self.sweep), grid_gap="8px"
         )
@@ -73,13 +80,7 @@ class SweepBox:
         )
         same = {"layout": layout, "style": self._head.style}
         look = widgets.HTML(_LOOK, _dom_classes=("compose-look",), **same)
-        shown = list(self._shown.values())
-        cells = shown if self._has_cards else []
-        for one in cells:
-            one.widget = widgets.HTML(self._cell(one), _dom_classes=("compose-card",), **same)
-            one.is_stale = False
-        rows = [] if cells else [widgets.HTML(self._rows(), _dom_classes=("compose-across",), **same)]
-        self._table = rows[0] if rows else None
+        self._all: Any = widgets.HTML(self._together(), _dom_classes=("compose-across",), **same)
         stop = widgets.Button(
             description=say("Stop all"),
             icon="stop",
@@ -88,15 +89,14 @@ class SweepBox:
         )
         stop.on_click(lambda _: self.sweep.stop())
         unpin(stop)
-        parts = [look, self._head, stop, *rows, *(one.widget for one in cells)]
+        parts = [look, self._head, stop, self._all]
         self.box = widgets.GridBox(parts, layout=layout, _dom_classes=("compose-sweep",))
         self._models = len(parts) + 4
 
     def show(self) -> None:
         """Display the widgets; their place is the static copy's at the end."""
         title = plain(self.sweep.workflow.title)
-        data = widget_bundle(self.box, say("{title} is running ...", title=title))
-        display(data, raw=True, display_id=self._display_id)
+        self._place.put(widget_bundle(self.box, say("{title} is running ...", title=title)))
 
     def attach(self) -> None:
         """Hear what has begun before."""
@@ -112,7 +112,7 @@ class SweepBox:
             self._is_closed = True
         call_on(private_loop().loop, self._pace.stop)
         stills = [one.still or grid.trial_still(one.trial) for one in self._shown.values()]
-        display(grid.still(self.sweep, stills), raw=True, display_id=self._display_id, update=True)
+        self._place.put(grid.still(self.sweep, stills))
         close(self.box)
 
     # -- on the private loop's thread --------------------------------------------------------------------------------------
@@ -132,26 +132,57 @@ class SweepBox:
     def _push(self) -> tuple[int, int]:
         if self._is_closed:
             return 0, 0
+        spent, size = self._part()
         stale = [one for one in self._shown.values() if one.is_stale]
-        size = 0
-        if self._table is not None and stale:
-            self._table.value = html = self._rows()
-            size = len(html.encode("utf-8", "surrogatepass"))
-        for one in stale:
-            one.is_stale = False
-            if one.widget is not None:
-                one.widget.value = html = self._cell(one)
-                size += len(html.encode("utf-8", "surrogatepass"))
+        sent = [self._put(self._all, self._together())] if stale and self._all is not None else []
+        if self._all is None:
+            sent = [self._put(one.widget, self._card(one, in_page=True)) for one in stale]
         self._head.value = grid.heading(self.sweep, self._words())
-        messages = 1 + (len(stale) if self._table is None else bool(stale))
+        return spent + len(sent) + 1, size + sum(sent)
+
+    def _put(self, widget: Any, html: str) -> int:
+        """Show HTML; how many bytes that are."""
+        widget.value = html
+        return _bytes(html)
+
+    def _part(self) -> tuple[int, int]:
+        """Give each card a place of its own, if the budget allows that by now.
+
+        How many messages it takes, now and at the end, and how many bytes the cards are.
+        """
+        messages, size = 2 * len(self._shown) + 1, 0
+        if self._all is None or not self._has_cards or not self._pace.has_room(messages):
+            return 0, 0
+        with self._lock:
+            if self._is_closed:
+                return 0, 0
+            same = {"layout": self._head.layout, "style": self._head.style, "_dom_classes": ("compose-card",)}
+            for one in self._shown.values():
+                one.widget = widgets.HTML(self._card(one, in_page=True), **same)
+                size += _bytes(one.widget.value)
+            whole, self._all, self._pace.seconds = self._all, None, self._least
+            others = [part for part in self.box.children if part is not whole]
+            self.box.children = [*others, *(one.widget for one in self._shown.values())]
+            whole.close()
         return messages, size
 
-    def _cell(self, one: _Shown) -> str:
+    def _together(self) -> str:
+        """All of them as one piece of HTML: the table, or the cards in their columns."""
+        for one in self._shown.values():
+            if one.is_stale and self._has_cards:
+                one.card = self._card(one)
+            one.is_stale = False
+        if not self._has_cards:
+            return self._rows()
+        return grid.side_by_side(self.sweep, [one.card for one in self._shown.values()])
+
+    def _card(self, one: _Shown, *, in_page: bool = False) -> str:
+        one.is_stale = False
         if one.still is not None:
-            return grid.card(one.trial, one.still["text/html"], slowest=grid.slowest(self.sweep), in_page=True)
+            return grid.card(one.trial, one.still["text/html"], slowest=grid.slowest(self.sweep), in_page=in_page)
         if one.watched is None:
-            return grid.card(one.trial, grid.trial_still(one.trial)["text/html"], in_page=True)
-        return grid.card(one.trial, one.watched.html(), words=one.watched.words(), in_page=True)
+            return grid.card(one.trial, grid.trial_still(one.trial)["text/html"], in_page=in_page)
+        return grid.card(one.trial, one.watched.html(), words=one.watched.words(), in_page=in_page)
 
     def _rows(self) -> str:
         return grid.table(self.sweep, [self._row_body(one) for one in self._shown.values()])
@@ -165,3 +196,7 @@ class SweepBox:
         elapsed = time.monotonic() - self._begun
         frame = SPINNER[int(elapsed * 4) % len(SPINNER)]
         return f"{frame} {say('{seconds} s', seconds=f'{elapsed:.0f}')} · {grid.overview(self.sweep)}"
+
+
+def _bytes(html: str) -> int:
+    return len(html.encode("utf-8", "surrogatepass"))

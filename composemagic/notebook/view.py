@@ -13,7 +13,6 @@ would land in other cells. What is pushed is budgeted, because the page pays for
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import math
 import time
@@ -30,6 +29,7 @@ from composemagic.notebook import jobs
 from composemagic.notebook.ask import Ask
 from composemagic.notebook.lights import Lights
 from composemagic.notebook.look import FRAME, SMALL, STYLE, clipped, escaped
+from composemagic.notebook.pace import Alarm
 from composemagic.notebook.plain import Plain
 from composemagic.notebook.still import Still, bundle
 from composemagic.notebook.streams import Streams
@@ -44,11 +44,13 @@ if TYPE_CHECKING:
 __all__ = ["Live", "Plain", "Quiet", "Still", "View", "bundle"]
 
 _TEXT_SECONDS = 1 / 10
+_LINES_SECONDS = 1 / 5  # for the jobs' lines, and the picture of them
 _HEAD_SECONDS = 1 / 4
+_TOGETHER = 1 / 10  # that the header waits for the text: messages that go together wake the kernel's threads once
+_SLACK = 1 / 50  # that what is due waits for the next delta, which wakes the loop in any case
 _SECONDS_SHOWN = 1.0  # how often the seconds of jobs that run are shown anew
 _SMALL_BODY = 20_000  # characters that are sent for that alone
 _BYTES_PER_SECOND = 160_000  # of 200,000: messages have heads, and HTML in JSON has escapes
-_PICTURE_SECONDS = 1 / 5
 _PICTURE_BYTES = 20_000  # of them a second, for the picture of the jobs
 _SHORT = 0.4  # seconds of a run that is over before anybody could look at a picture
 _NARROW = 400  # pixels of a picture that leaves room beside it
@@ -121,15 +123,18 @@ class Live:
         self._note = ""
         self._failure: Exception | None = None
         self._begun = time.monotonic()
-        self._is_stale = False
+        self._heard: list[Event] = []
+        self._has_text = False  # that was not pushed yet
+        self._has_lines = False  # jobs may have another line
         self._size = 0
-        self._text_due = 0.0
+        self._due = 0.0  # when there is something to push, at the earliest
+        self._text_due = self._lines_due = 0.0
         self._head_pushed, self._head_due = self._begun, self._begun + _HEAD_SECONDS
         self._lights: Lights | None = None
         self._picture: widgets.HTML | None = None
         self._picture_due = self._begun + _SHORT
         self._is_moved = False  # a job's status may have changed
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm = Alarm(self._tick)
         self._build(stop)
 
     def _build(self, stop: bool) -> None:
@@ -171,42 +176,56 @@ class Live:
 
     # -- on the private loop's thread ----------------------------------------------------------------------------------
     def _receive(self, batch: list[Event]) -> None:
-        """Take what the run says. A view that fails says so in `closed`; the run must not suffer from it."""
+        """Take what the run says. A view that fails says so in `closed`; the run must not suffer from it.
+
+        Deltas only add up while the page cannot take more: they are read all at once, not each of them as it comes.
+        """
+        self._heard += batch
+        if self._has_text and time.monotonic() < self._due and all(type(event) is Delta for event in batch):
+            return
         run = self._run
         assert run is not None
+        is_over = is_last(batch[-1])
         try:
-            self._take(run, batch)
+            self._take(run)
+            if not (self._failure or is_over):
+                self._push_when_due()
         except Exception as error:
             self._failure = error
-        if is_last(batch[-1]) and not self.closed.done():
+        if is_over and not self.closed.done():
             self._close(run)
 
-    def _take(self, run: Run, batch: list[Event]) -> None:
-        has_timer = self._is_stale
-        is_over = is_last(batch[-1])
-        for event in batch:
+    def _take(self, run: Run) -> None:
+        heard, self._heard = self._heard, []
+        for event in heard:
             self._waits.hear(event)
-            match event:
-                case Delta():
-                    self._count()
-                    self._streams.add(run, event)
-                case Notice(sentence):
-                    self._note = self._note if sentence in run.plan.notes else sentence
-                case Waiting():
-                    self._head_soon()
-                case Interrupted() if run.points:
-                    self._ask_people(run, run.points)
-                case Resumed(answered) if self._ask:
-                    self._ask.drop(answered)
-                    self._is_stale = True
-                case RunStarted():
-                    self._is_stale = jobs.are_several(run)
-                    self._lights = Lights(run)
-                case _:
-                    self._is_stale = self._is_stale or jobs.are_several(run)
-            self._is_moved = self._is_moved or (bool(self._lights) and not isinstance(event, Delta | Notice | Waiting))
-        if not ((has_timer and not self._is_moved) or self._failure or is_over):
-            self._push_when_due()
+            if type(event) is not Delta:
+                self._hear(run, event)
+                continue
+            if not self._deltas:
+                self._head_due = 0.0  # it said that it waits
+            self._deltas += 1
+            self._has_text = True
+            self._streams.add(run, event)
+
+    def _hear(self, run: Run, event: Event) -> None:
+        """Take what is no delta."""
+        match event:
+            case Notice(sentence):
+                self._note = self._note if sentence in run.plan.notes else sentence
+            case Waiting():
+                self._head_soon()
+            case Interrupted() if run.points:
+                self._ask_people(run, run.points)
+            case Resumed(answered) if self._ask:
+                self._ask.drop(answered)
+                self._has_lines = True
+            case RunStarted():
+                self._has_lines = jobs.are_several(run)
+                self._lights = Lights(run)
+            case _:
+                self._has_lines = self._has_lines or jobs.are_several(run)
+        self._is_moved = self._is_moved or (bool(self._lights) and not isinstance(event, Notice | Waiting))
 
     def _make_room(self, lights: Lights) -> widgets.HTML:
         """A place for the picture of the jobs: above their lines, a narrow one beside them."""
@@ -223,18 +242,12 @@ class Live:
         self._box.children = [head, *parts, *rest]
         return picture
 
-    def _count(self) -> None:
-        if not self._deltas:
-            self._head_due = 0.0  # it said that it waits
-        self._deltas += 1
-        self._is_stale = True
-
     def _ask_people(self, run: Run, points: Sequence[Point]) -> None:
         if self._ask is None:
             self._ask = Ask(run)
             self._box.children = [*self._box.children, self._ask.box]
         self._ask.show(points)
-        self._is_stale = True
+        self._has_lines = True
         self._head_soon()
 
     def _head_soon(self) -> None:
@@ -244,37 +257,38 @@ class Live:
     def _push_when_due(self) -> None:
         """Push what the budget allows, and come back for the rest; the header moves in any case, to show that it runs."""
         now = time.monotonic()
-        if self._is_stale and now >= self._text_due:
+        is_head_due = now >= self._head_at()
+        if now >= self._text_at():
             self._push_text()
-        if now >= self._head_due:
+        if is_head_due:
             self._header.value = self._headline()
             self._head_pushed, self._head_due = now, now + _HEAD_SECONDS
-            self._is_stale = self._is_stale or self._has_old_seconds(now)
+            self._has_lines = self._has_lines or self._has_old_seconds(now)
         if self._is_moved and now >= self._picture_due:
             self._push_picture(now)
-        due = min(
-            self._head_due,
-            self._text_due if self._is_stale else math.inf,
-            self._picture_due if self._is_moved else math.inf,
-        )
-        self._come_back(due - time.monotonic())
+        self._due = min(self._head_at(), self._text_at(), self._picture_due if self._is_moved else math.inf)
+        self._alarm.at(self._due + _SLACK)
+
+    def _head_at(self) -> float:
+        """When the header moves: with the text where that follows at once."""
+        text = self._text_at()
+        return text if self._head_due <= text <= self._head_due + _TOGETHER else self._head_due
+
+    def _text_at(self) -> float:
+        """When what stands below the header may be pushed: a text sooner than lines of which only a word has changed."""
+        if self._has_text:
+            return self._text_due
+        return max(self._text_due, self._lines_due) if self._has_lines else math.inf
 
     def _has_old_seconds(self, now: float) -> bool:
         """Whether the seconds of jobs that run should be shown anew."""
         several = self._run is not None and jobs.are_several(self._run)
         return several and self._size < _SMALL_BODY and now >= self._text_due + _SECONDS_SHOWN
 
-    def _come_back(self, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        if self._timer is not None:
-            if self._timer.when() <= loop.time() + seconds:
-                return
-            self._timer.cancel()
-        self._timer = loop.call_later(max(seconds, 0.0), self._tick)
-
     def _tick(self) -> None:
-        self._timer = None
         try:
+            if self._run is not None:
+                self._take(self._run)
             self._push_when_due()
         except Exception as error:
             self._failure = error
@@ -284,12 +298,13 @@ class Live:
         body = self._body()
         data = {"text/html": f"{FRAME}{body}</div>", "text/plain": ""}
         self._output.outputs = ({"output_type": "display_data", "data": data, "metadata": {}},)
-        self._is_stale = False
+        self._has_text = self._has_lines = False
         self._size = len(body.encode("utf-8", "surrogatepass"))
         now = time.monotonic()
         # what was there is sent again with every push, and rendering an unfinished block costs CPU: at most a fifth of the time
         rate = _BYTES_PER_SECOND - (_PICTURE_BYTES if self._lights else 0)
         self._text_due = begun + max(_TEXT_SECONDS, self._size / rate, 5 * (now - begun))
+        self._lines_due = begun + _LINES_SECONDS
 
     def _push_picture(self, now: float) -> None:
         self._is_moved = False
@@ -297,7 +312,7 @@ class Live:
             self._picture = self._picture or self._make_room(self._lights)
             least = f"min-width:{self._lights.width:g}px" if self._lights.width < _NARROW else ""
             self._picture.value = f'{FRAME}<div style="margin:4px 16px 4px 2px;{least}">{picture}</div></div>'
-            self._picture_due = now + max(_PICTURE_SECONDS, len(picture) / _PICTURE_BYTES)
+            self._picture_due = now + max(_LINES_SECONDS, len(picture) / _PICTURE_BYTES)
 
     def _body(self) -> str:
         run = self._run
@@ -332,8 +347,7 @@ class Live:
         return told or [self._note or say("waiting for the first delta")]
 
     def _close(self, run: Run) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        self._alarm.stop()
         try:
             data = bundle(run, tell_errors=self._tell_errors, texts=self._streams.texts())
             if self._place:

@@ -5,12 +5,21 @@
 Everything happens in one real kernel. Messages and bytes are those on iopub that a front end has to handle: comm messages,
 displays and updates, headers included. CPU is the kernel process's user + system time, all threads: of the cell, less
 that of the same workflow run silently, which leaves what showing costs.
+
+A stream with a pause before each delta stands beside prints with such pauses, less the pauses alone: between two of them
+the machine does something else, and the same message costs several times as much as in a row of them. What it would be
+beside prints without pauses is told as well.
+
+The difference of two runs that cost several times as much is uneven: on a busy machine half the limit up or down. So the
+CPU of the calls that show, on the private loop's thread, and of the thread that sends is measured as such, too. It leaves
+out what ZeroMQ does, and what a run costs more because it is heard.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import statistics
 import sys
 import time
@@ -27,12 +36,29 @@ SIZE = 6
 
 SETUP = """
 %load_ext composemagic
-import os, time, ipywidgets
+import os, threading, time, ipywidgets
 from IPython.display import display
 from composemagic import load
 from composemagic.notebook.sweep import Sweep
 from composemagic.sweep import Trials
+from composemagic.notebook import pace, view, watched
 os.environ["OPENAI_API_KEY"] = "sk-benchmark"
+spent = 0.0
+def time_calls(kind, name):
+    step = getattr(kind, name)
+    def timed(*given):
+        global spent
+        begun = time.thread_time()
+        try:
+            return step(*given)
+        finally:
+            spent += time.thread_time() - begun
+    setattr(kind, name, timed)
+for kind, name in (view.Live, "_receive"), (view.Live, "_tick"), (watched.Watched, "_receive"), (pace.Pace, "_tick"):
+    time_calls(kind, name)
+def shown_and_sent():
+    sends = next(thread for thread in threading.enumerate() if thread.name == "IOPub")
+    return spent + time.clock_gettime(time.pthread_getcpuclockid(sends.ident))
 """
 # without a network, whose cost at this pace is many times that of showing, and as uneven
 PACED = json.dumps(
@@ -81,11 +107,16 @@ SILENT_SWEEP = (
 SILENT = "cpu = time.process_time(); run = load({yaml!r})({given}); print(time.process_time() - cpu, run.timing.deltas)"
 PRINT = """
 out = ipywidgets.Output(); display(out)
-cpu = time.process_time()
-for number in range({count}):
-    with out:
-        print("the qu", end="")
-print("\\n", time.process_time() - cpu, {count})
+def printed(count, pause, is_shown=True):
+    cpu = time.process_time()
+    for number in range(count):
+        if pause:
+            time.sleep(pause)
+        if is_shown:
+            with out:
+                print("the qu", end="")
+    return time.process_time() - cpu
+print("\\n", printed({count}, {pause}) - ({pause} and printed({count}, {pause}, False)), {count})
 """
 
 
@@ -98,6 +129,7 @@ class Cost:
     cpu: float
     seconds: float
     text: str = ""
+    calls: float = 0.0  # CPU seconds of the calls that show, and of the thread that sends
 
 
 def measured(kernel: Kernel, code: str) -> Cost:
@@ -130,6 +162,14 @@ def _cpu(kernel: Kernel) -> float:
     return float(kernel.execute("import time; print(time.process_time())").streams["stdout"])
 
 
+def _measured(kernel: Kernel, code: str) -> Cost:
+    """The same, and what was spent in the calls that show; after `SETUP`."""
+    before = float(kernel.execute("print(shown_and_sent())").streams["stdout"])
+    cost = measured(kernel, code)
+    cost.calls = float(kernel.execute("print(shown_and_sent())").streams["stdout"]) - before
+    return cost
+
+
 def _print_cpu(kernel: Kernel, code: str) -> float:
     """CPU seconds that a cell printed first, per delta, which it printed second."""
     seconds, deltas = kernel.execute(code, timeout=300).streams["stdout"].split()[-2:]
@@ -149,7 +189,7 @@ class Rounds:
     count: int
     shown: list[Cost]
     silent: list[Cost]
-    yaml: str = ""  # of a workflow without a network
+    yaml: str = ""  # of a workflow without a network, which pauses before each delta
     at_once: int = 0  # of a sweep
 
     def once(self, kernel: Kernel, base: str) -> None:
@@ -157,12 +197,12 @@ class Rounds:
         yaml = self.yaml or _yaml(base, self.knobs)
         if self.at_once:
             places = {"yaml": yaml, "at_once": self.at_once}
-            self.shown.append(measured(kernel, SWEEP.format(**places)))
-            self.silent.append(measured(kernel, SILENT_SWEEP.format(**places)))
+            self.shown.append(_measured(kernel, SWEEP.format(**places)))
+            self.silent.append(_measured(kernel, SILENT_SWEEP.format(**places)))
             return
         option, given = ("-i prompt=x", "prompt='x'") if self.knobs else ("", "")
-        self.shown.append(measured(kernel, f"%%compose {option}\n{yaml}\n"))
-        self.silent.append(measured(kernel, SILENT.format(yaml=yaml + "\n", given=given)))
+        self.shown.append(_measured(kernel, f"%%compose {option}\n{yaml}\n"))
+        self.silent.append(_measured(kernel, SILENT.format(yaml=yaml + "\n", given=given)))
 
     def of_shown(self, name: str) -> float:
         """The median of a figure of the streams that were shown."""
@@ -171,8 +211,18 @@ class Rounds:
     @property
     def showing(self) -> float:
         """The median of the CPU seconds for showing, a delta."""
+        return self._more("cpu")
+
+    @property
+    def calls(self) -> float:
+        """The same of the calls that show and the thread that sends."""
+        return self._more("calls")
+
+    def _more(self, name: str) -> float:
         pairs = zip(self.shown, self.silent, strict=True)
-        return max(0.0, statistics.median(shown.cpu - silent.cpu for shown, silent in pairs)) / self.count
+        return (
+            max(0.0, statistics.median(getattr(one, name) - getattr(other, name) for one, other in pairs)) / self.count
+        )
 
 
 class Report:
@@ -195,7 +245,8 @@ def run(rounds: int) -> bool:
     more = Rounds("4,000 deltas at full speed", "n=4000", 4000, [], [])
     paced = Rounds("2,000 deltas, one about every 2 ms", "", 2000, [], [], PACED)
     many = Rounds(f"{JOBS} jobs at once, 50 deltas each", "", JOBS * 50, [], [], MANY)
-    written = Rounds("2,000 deltas of Markdown, one about every 2 ms", "", 2000, [], [], MARKDOWN)
+    parts = len(re.findall(r"\s*\S+|\s+", PART * 100))
+    written = Rounds(f"{parts:,} deltas of Markdown, one about every 2 ms", "", parts, [], [], MARKDOWN)
     values = Rounds("2,000 JSON values, one about every 2 ms", "", 2000, [], [], VALUES)
     row = Rounds("20 jobs one after the other, 50 deltas each, with their picture", "", 1000, [], [], ROW)
     sweep = Rounds(f"a sweep of {CELLS} with 2,000 deltas each, at full speed, 4 at once", "n=2000", 2000 * CELLS, [], [], at_once=4)  # fmt: skip
@@ -203,14 +254,18 @@ def run(rounds: int) -> bool:
     with replay_server() as base, started_kernel() as kernel:
         assert kernel.execute(SETUP).status == "ok"
         Rounds("", "n=50", 50, [], []).once(kernel, base)  # warm
-        printing = []
+        printing, slowly = [], []
         for _ in range(rounds):
-            printing.append(_print_cpu(kernel, PRINT.format(count=2000)))
+            printing.append(_print_cpu(kernel, PRINT.format(count=2000, pause=0)))
+            slowly.append(_print_cpu(kernel, PRINT.format(count=1000, pause=0.0015)))
             for kind in (fast, more, paced, written, values, many, row, sweep, slow):
                 kind.once(kernel, base)
-    print(f"with out: print: {statistics.median(printing) * 1e6:.1f} µs of CPU a delta")
+    at_once, paused = statistics.median(printing), statistics.median(slowly)
+    print(
+        f"with out: print: {at_once * 1e6:.1f} µs of CPU a delta; {paused * 1e6:.1f} with a pause of 1.5 ms before each"
+    )
     for kind in (fast, more, paced, written, values, many, row, sweep, slow):
-        _tell(report, kind, statistics.median(printing))
+        _tell(report, kind, at_once, paused)
     print("twice the deltas, at full speed")
     for name, words in (("messages", "messages"), ("size", "bytes"), ("cpu", "CPU")):
         pairs = zip(more.shown, fast.shown, strict=True)
@@ -218,7 +273,7 @@ def run(rounds: int) -> bool:
     return report.is_good
 
 
-def _tell(report: Report, kind: Rounds, printing: float) -> None:
+def _tell(report: Report, kind: Rounds, at_once: float, paused: float) -> None:
     messages, size, seconds = (kind.of_shown(name) for name in ("messages", "size", "seconds"))
     text = SIZE * kind.count
     print(
@@ -230,7 +285,13 @@ def _tell(report: Report, kind: Rounds, printing: float) -> None:
         report.line("bytes / text", size / text, 8)
     else:
         report.line("bytes a second", size / seconds, 200_000)
-    report.line("20 x CPU for showing / CPU of `with out: print`", 20 * kind.showing / printing, 1)
+    beside = paused if kind.yaml else at_once
+    print(f"  {'the calls that show and the thread that sends alone':<58} {20 * kind.calls / beside:>10.2f}")
+    if not kind.yaml:
+        report.line("20 x CPU for showing / CPU of `with out: print`", 20 * kind.showing / at_once, 1)
+        return
+    report.line("20 x CPU for showing / CPU of `with out: print`, paced", 20 * kind.showing / paused, 1)
+    print(f"  {'the same beside prints without pauses':<58} {20 * kind.showing / at_once:>10.2f}")
 
 
 def main() -> None:
