@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -14,10 +15,16 @@ from composemagic.engine.loop import PrivateLoop
 from composemagic.engine.run import Run
 from composemagic.errors import DocumentError, RunError
 from composemagic.transport.address import check_host, is_loopback, shown, spell_in_address, spell_in_path
-from composemagic.transport.http import Request, Timeouts
+from composemagic.transport.http import Request, Timeouts, ask
 from tests.conftest import EchoServer
 
 STREAM = "text/event-stream"
+ALWAYS = {
+    "accept": "*/*",
+    "accept-encoding": "gzip, deflate",
+    "connection": "keep-alive",
+    "user-agent": "composemagic",
+}
 
 
 class Net(httpx.AsyncBaseTransport):
@@ -756,6 +763,29 @@ def test_a_users_transport_is_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_request_does_not_show_its_headers() -> None:
     request = Request("POST", "http://h/", {"authorization": "Bearer sk-12345678", "x-mine": "hidden"})
     assert "sk-1" not in repr(request) and "hidden" not in repr(request)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Host": "other"},
+        {"content-length": "4"},
+        {"Transfer-Encoding": "chunked"},
+        {"ACCEPT": "a/b", "Accept-Encoding": "x", "User-Agent": "me", "connection": "close", "X-A": "1"},
+    ],
+)
+@pytest.mark.parametrize("url", ["http://127.0.0.1:81/a?b=c", "https://ä.example/", "https://[2001:db8::1]:444/"])
+def test_the_head_is_what_httpx_makes_of_it(method: str, headers: dict[str, str], url: str) -> None:
+    """A transport of the user's sees an ordinary request: Host first, the length last, where nobody wrote them."""
+    net = Net()
+    asyncio.run(ask(net, Request(method, url, headers, b"body"), Timeouts()))
+    own = {name.lower() for name in headers}
+    more = [(name, value) for name, value in ALWAYS.items() if name not in own]
+    plain = httpx.Request(method, url, headers=[*more, *headers.items()], content=b"body")
+    assert net.sent.headers.raw == plain.headers.raw
+    assert (net.sent.method, net.sent.url, net.sent.content) == (method, plain.url, b"body")
 
 
 # -- over the wire -------------------------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ from composemagic.engine.run import Run
 from composemagic.notebook.view import bundle
 from composemagic.transport.providers import ProviderError
 from composemagic.workflow.component import Action, Batch, Component, Context, Settings, Value
-from tests.conftest import EchoServer
+from tests.conftest import EchoServer, replay_server
 from tests.servers.faults import FaultServer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -114,13 +114,20 @@ def names_of(events: Iterable[Event]) -> list[str]:
     return [type(event).__name__ for event in events]
 
 
-def own_tasks() -> list[asyncio.Task[Any]]:
-    """The runs that still live on the private loop."""
+def on_loop() -> set[asyncio.Task[Any]]:
+    """What lives on the private loop; all that was scheduled there before has happened then."""
 
-    async def tasks() -> list[asyncio.Task[Any]]:
-        return [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    async def tasks() -> set[asyncio.Task[Any]]:
+        return {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
 
-    return private_loop().submit(tasks()).result(5)
+    return private_loop().submit(tasks()).result(60)
+
+
+@pytest.fixture
+def own_tasks() -> Callable[[], set[asyncio.Task[Any]]]:
+    """What lives there since the test began: what other tests keep there is not ours."""
+    others = on_loop()
+    return lambda: on_loop() - others
 
 
 def python(code: str, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -178,7 +185,7 @@ def test_events_of_a_finished_run_can_be_read_again_and_again() -> None:
 def test_a_late_reader_gets_everything_from_the_start() -> None:
     gate = Gate()
     run = scripted(gated(gate, ["a", "b"], ["c"])).start({})
-    assert gate.reached.wait(5)
+    assert gate.reached.wait(60)
     late = iter(run)
     early = [next(late), next(late)]
     assert names_of(early) == ["RunStarted", "JobStarted"]
@@ -208,7 +215,7 @@ def test_several_readers_at_once_see_the_same() -> None:
     gate.open()
     also = asyncio.run(read_async())
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     for events in [*found.values(), *also]:
         assert text_of(events) == "".join(pieces)
         assert names_of(events).count("RunStarted") == names_of(events).count("RunFinished") == 1
@@ -227,10 +234,45 @@ def test_a_reader_that_comes_between_saying_and_handing_gets_nothing_twice() -> 
         yield "c"
 
     runs.append(scripted(act).start({}))
-    assert runs[0].wait(5)
-    own_tasks()  # all that was scheduled on the loop has happened
+    assert runs[0].wait(60)
+    on_loop()
     assert text_of(given) == "abc"
     assert names_of(given).count("JobStarted") == 1 and isinstance(given[-1], RunFinished)
+
+
+def test_what_nobody_has_heard_yet_comes_with_what_comes_next() -> None:
+    """Waking the first reader for the beginning alone would hold up the request; who comes later hears the past at once."""
+
+    def fails(error: Exception) -> None:
+        raise error
+
+    record = Record()
+    begun, started, delta = RunStarted("r", "t", {}), JobStarted("a", 0.0), Delta("x", "a")
+    batches: dict[str, list[list[Event]]] = {"first": [], "second": [], "third": []}
+    record.say(begun)
+    record.attach(batches["first"].append, fails)
+    assert batches["first"] == []
+    record.say(started)
+    record.attach(batches["second"].append, fails)
+    record.stream([delta])
+    record.flush(fails)
+    record.attach(batches["third"].append, fails)
+    assert batches == {
+        "first": [[begun, started], [delta]],
+        "second": [[begun, started], [delta]],
+        "third": [[begun, started, delta]],
+    }
+
+
+def test_what_was_handed_on_while_nobody_listened_is_past() -> None:
+    record = Record()
+    begun, started = RunStarted("r", "t", {}), JobStarted("a", 0.0)
+    record.say(begun)
+    record.flush(pytest.fail)
+    record.say(started)
+    batches: list[list[Event]] = []
+    record.attach(batches.append, pytest.fail)
+    assert batches == [[begun, started]]
 
 
 def test_readers_that_come_at_any_moment_get_everything_once() -> None:
@@ -239,17 +281,22 @@ def test_readers_that_come_at_any_moment_get_everything_once() -> None:
             yield f"{number} "
             if number % 10 == 0:
                 await asyncio.sleep(0)
+            if number == 1500:
+                await gate.wait()
 
+    gate = Gate()
     run = scripted(act).start({})
     found: list[list[Event]] = []
     while not run.done:
         events: list[Event] = []
         found.append(events)
         run.subscribe(events.extend)
+        if len(found) > 5:
+            gate.open()
         time.sleep(0.0005)  # lets the loop's thread go on
     expected = "".join(f"{number} " for number in range(3000))
-    own_tasks()  # all that was scheduled on the loop has happened
-    assert len(found) > 1
+    on_loop()
+    assert len(found) > 5
     for events in found:
         assert text_of(events) == expected
         assert names_of(events).count("RunFinished") == 1
@@ -260,11 +307,11 @@ def test_who_leaves_is_called_no_more() -> None:
     run = scripted(gated(gate, ["a"], ["b"])).start({})
     events: list[Event] = []
     leave = run.subscribe(events.extend)
-    assert gate.reached.wait(5)
+    assert gate.reached.wait(60)
     leave()
     leave()
     gate.open()
-    assert run.wait(5)
+    assert run.wait(60)
     assert text_of(events) in ("", "a") and "RunFinished" not in names_of(events)
 
 
@@ -285,7 +332,7 @@ def test_a_reader_that_breaks_off_leaves_the_run_alone() -> None:
         if isinstance(event, Delta):
             break
     gate.open()
-    assert run.wait(5) and run.text == "ab"
+    assert run.wait(60) and run.text == "ab"
 
 
 def test_a_reader_that_lags_gets_the_exact_text_in_few_pieces() -> None:
@@ -293,7 +340,7 @@ def test_a_reader_that_lags_gets_the_exact_text_in_few_pieces() -> None:
     run = scripted(says(*(Batch(pieces[at : at + 50]) for at in range(0, 20_000, 50)))).start({})
     reader = iter(run)
     first = next(reader)
-    assert run.wait(10)
+    assert run.wait(60)
     rest = list(reader)
     assert text_of([first, *rest]) == "".join(pieces)
     assert len(rest) < 6000
@@ -303,7 +350,7 @@ def test_a_reader_that_lags_gets_the_exact_text_in_few_pieces() -> None:
 def test_json_pieces_are_never_joined_for_a_reader_that_lags() -> None:
     yaml = "workflow: {output: '${output as stream/json}'}\ncomponent: {type: scripted}"
     run = scripted(says(Batch([{"n": number} for number in range(10_000)])), yaml).start({})
-    assert run.wait(10)
+    assert run.wait(60)
     assert [json.loads(event.value)["n"] for event in run if isinstance(event, Delta)] == list(range(10_000))
     assert run.output == [{"n": number} for number in range(10_000)]
 
@@ -314,7 +361,7 @@ def test_the_inbox_is_not_looked_through_for_every_batch() -> None:
     begun = time.process_time()
     for number in range(40_000):
         inbox.put([Delta({"n": number})])
-    assert time.process_time() - begun < 2
+    assert time.process_time() - begun < 10  # of CPU; the square would take minutes
     assert len(inbox.take()) == 40_000 and inbox.take() == []
 
 
@@ -324,19 +371,17 @@ def test_the_inbox_is_not_looked_through_for_every_batch() -> None:
 def test_wait_with_a_timeout() -> None:
     gate = Gate()
     run = scripted(gated(gate)).start({})
-    begun = time.monotonic()
     assert run.wait(0.01) is False
     assert run.wait(0) is False
-    assert time.monotonic() - begun < 1
     with pytest.raises(TimeoutError, match=r"within 0\.01 seconds"):
         run.result(0.01)
     gate.open()
-    assert run.wait(5) is True
+    assert run.wait(60) is True
     assert run.wait(0) is True
 
 
 def test_result() -> None:
-    assert scripted(says("a", "b")).start({}).result(5) == "ab"
+    assert scripted(says("a", "b")).start({}).result(60) == "ab"
 
     async def broken(_: Context) -> AsyncGenerator[Any, None]:
         yield "a"
@@ -344,7 +389,7 @@ def test_result() -> None:
 
     run = scripted(broken).start({})
     with pytest.raises(RunError, match="no key, no answer"):
-        run.result(5)
+        run.result(60)
     assert run.status == "failed" and run.text == "a" and run.output == "a"
     assert run.error is not None and run.error.job == "job-1"
 
@@ -366,17 +411,19 @@ def test_cancel_before_the_first_step() -> None:
 
     workflow = scripted(never)
     blocked, go = threading.Event(), threading.Event()
-    private_loop().loop.call_soon_threadsafe(lambda: (blocked.set(), go.wait(5)))
-    assert blocked.wait(5)
+    private_loop().loop.call_soon_threadsafe(lambda: (blocked.set(), go.wait(60)))
+    assert blocked.wait(60)
     run = workflow.start({})
     run.cancel()
     go.set()
-    assert run.wait(5)
+    assert run.wait(60)
     assert run.status == "stopped" and run.error is None and run.output is None and run.text == ""
     assert names_of(run) == ["RunStopped"]
 
 
-def test_cancel_mid_stream_keeps_the_text_and_closes_the_component() -> None:
+def test_cancel_mid_stream_keeps_the_text_and_closes_the_component(
+    own_tasks: Callable[[], set[asyncio.Task[Any]]],
+) -> None:
     gate, closed = Gate(), threading.Event()
 
     async def act(_: Context) -> AsyncGenerator[Any, None]:
@@ -387,10 +434,10 @@ def test_cancel_mid_stream_keeps_the_text_and_closes_the_component() -> None:
             closed.set()
 
     run = scripted(act).start({})
-    assert gate.reached.wait(5)
+    assert gate.reached.wait(60)
     for _ in range(3):
         run.cancel()
-    assert run.wait(5) and closed.is_set()
+    assert run.wait(60) and closed.is_set()
     assert run.status == "stopped" and run.text == "kept "
     last = list(run)[-1]
     assert isinstance(last, RunStopped) and last.output == "kept "
@@ -402,11 +449,13 @@ def test_cancel_after_the_end_changes_nothing() -> None:
     events = run.events
     run.cancel()
     run.cancel()
-    own_tasks()
+    on_loop()
     assert run.status == "done" and run.events == events
 
 
-def test_a_component_that_breaks_while_it_is_stopped_does_not_matter() -> None:
+def test_a_component_that_breaks_while_it_is_stopped_does_not_matter(
+    own_tasks: Callable[[], set[asyncio.Task[Any]]],
+) -> None:
     gate = Gate()
 
     async def act(_: Context) -> AsyncGenerator[Any, None]:
@@ -417,9 +466,9 @@ def test_a_component_that_breaks_while_it_is_stopped_does_not_matter() -> None:
             raise ValueError("in closing")
 
     run = scripted(act).start({})
-    assert gate.reached.wait(5)
+    assert gate.reached.wait(60)
     run.cancel()
-    assert run.wait(5) and run.status == "stopped"
+    assert run.wait(60) and run.status == "stopped"
     assert run.text == "a" and not own_tasks()
 
 
@@ -429,7 +478,7 @@ def test_a_cancellation_that_nobody_asked_for_is_a_failure() -> None:
         raise asyncio.CancelledError
 
     run = scripted(act).start({})
-    assert run.wait(5) and run.status == "failed"
+    assert run.wait(60) and run.status == "failed"
     assert run.error is not None and run.error.kind == "internal"
 
 
@@ -437,7 +486,7 @@ def interrupt_when(ready: Callable[[], object]) -> None:
     """Send a real SIGINT to the main thread, from another one, once this is true."""
 
     def interrupt() -> None:
-        end = time.monotonic() + 5
+        end = time.monotonic() + 60
         while not ready() and time.monotonic() < end:
             time.sleep(0.001)  # between two looks at the condition
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
@@ -455,18 +504,18 @@ def test_an_interrupt_in_wait_stops_the_run() -> None:
 
     gate = Gate()
     run = scripted(gated(gate, ["a"])).start({})
-    assert gate.reached.wait(5)
+    assert gate.reached.wait(60)
     run._ended = ended = Telling()
     with pytest.raises(KeyboardInterrupt):
         interrupt_when(lambda: ended.waited)
-        run.wait(10)
+        run.wait(60)
     assert run.done and run.status == "stopped" and run.text == "a"
 
 
 def test_an_interrupt_in_a_loop_stops_the_run() -> None:
     gate = Gate()
     run = scripted(gated(gate, ["a"])).start({})
-    assert gate.reached.wait(5)
+    assert gate.reached.wait(60)
     with pytest.raises(KeyboardInterrupt):
         interrupt_when(lambda: run._record._readers)  # the main thread is inside `list` by then
         list(run)
@@ -485,7 +534,7 @@ def test_cancelling_who_waits_stops_the_run() -> None:
             await task
 
     asyncio.run(main(run.finished))
-    assert run.wait(5) and run.status == "stopped"
+    assert run.wait(60) and run.status == "stopped"
 
 
 def test_finished_gives_the_run() -> None:
@@ -526,7 +575,7 @@ def test_whatever_breaks_in_a_component_is_told_in_a_sentence(error: BaseExcepti
         raise error
 
     run = scripted(act).start({})
-    assert run.wait(5) and run.status == "failed"
+    assert run.wait(60) and run.status == "failed"
     found = run.error
     assert found is not None and found.kind == "internal" and found.job == "job-1"
     assert "the component `scripted` broke: " in found.sentence and not found.sentence.endswith(": ")
@@ -616,7 +665,7 @@ def test_a_character_whose_halves_come_in_two_chunks() -> None:
 
 def test_the_limit_of_an_output() -> None:
     run = scripted(says(*(["x" * 2**20] * 9))).start({})
-    assert run.wait(10) and run.status == "failed"
+    assert run.wait(60) and run.status == "failed"
     assert run.error is not None and run.error.kind == "too_large" and "8 MiB" in run.error.sentence
     assert run.text == "x" * 2**23
 
@@ -638,10 +687,10 @@ def test_notices_and_models() -> None:
 def test_an_empty_chunk_is_no_first_delta() -> None:
     gate = Gate()
     run = scripted(gated(gate, [""], ["a"])).start({})
-    assert gate.reached.wait(5)
+    assert gate.reached.wait(60)
     assert run.timing.first_delta is None
     gate.open()
-    assert run.wait(5) and run.timing.first_delta is not None
+    assert run.wait(60) and run.timing.first_delta is not None
     assert run.timing.deltas == 2 and run.timing.total is not None
 
 
@@ -660,7 +709,7 @@ def test_two_runs_at_once() -> None:
     one, other = workflow.start({"n": 1}), workflow.start({"n": 2})
     assert one.id != other.id
     gate.open()
-    assert one.wait(5) and other.wait(5)
+    assert one.wait(60) and other.wait(60)
     assert one.text == other.text == "ab"
     assert one.input == {"n": 1} and other.input == {"n": 2}
 
@@ -675,17 +724,18 @@ def test_from_inside_a_running_loop() -> None:
     assert asyncio.run(main()) == ("ab", "ab")
 
 
-def test_nothing_is_left_after_a_stop(faults: FaultServer) -> None:
-    threads = set(threading.enumerate())
-    workflow = composemagic.load(HTTP.format(base=faults.url("stall-mid")))
-    for _ in range(5):
-        run = workflow.start({})
-        for event in run:
-            if isinstance(event, Delta) and event.value:
-                break
-        run.cancel()
-        assert run.wait(1) and run.status == "stopped"
-    assert faults.wait_idle(1)
+def test_nothing_is_left_after_a_stop(own_tasks: Callable[[], set[asyncio.Task[Any]]]) -> None:
+    with FaultServer() as faults:  # its own: connections of other tests are not counted
+        threads = set(threading.enumerate())
+        workflow = composemagic.load(HTTP.format(base=faults.url("stall-mid")))
+        for _ in range(5):
+            run = workflow.start({})
+            for event in run:
+                if isinstance(event, Delta) and event.value:
+                    break
+            run.cancel()
+            assert run.wait(60) and run.status == "stopped"
+        assert faults.wait_idle(60)
     assert not own_tasks()
     assert {thread.name for thread in set(threading.enumerate()) - threads} <= {"composemagic-loop"}
 
@@ -701,18 +751,19 @@ component:
 """
 
 
-def test_two_runs_share_a_connection(replay: str) -> None:
+def test_two_runs_share_a_connection() -> None:
     """A connection that is not given back costs the next run a handshake."""
-    workflow = composemagic.load(HTTP.format(base=f"{replay}/n=50"))
-    before = stats(replay)
-    assert len(workflow().text) == len(workflow().text) == 300
-    after = stats(replay)
+    with replay_server() as replay:  # its own: requests of other tests are not counted
+        workflow = composemagic.load(HTTP.format(base=f"{replay}/n=50"))
+        before = stats(replay)
+        assert len(workflow().text) == len(workflow().text) == 300
+        after = stats(replay)
     assert after["requests"] - before["requests"] == 2
     assert after["connections"] - before["connections"] - 1 <= 1  # the look at the figures is one itself
 
 
 def stats(replay: str) -> dict[str, int]:
-    found: dict[str, int] = httpx.get(f"{replay}/stats").json()
+    found: dict[str, int] = httpx.get(f"{replay}/stats", timeout=60).json()
     return found
 
 
@@ -762,17 +813,15 @@ def test_after_a_fork_both_go_on() -> None:
 
 EXIT = """
 import composemagic
-run = composemagic.load("component: {type: echo, text: a b, delay: 100}").start({})
+run = composemagic.load("component: {type: echo, text: a b, delay: 600}").start({})
 next(iter(run))
 print("end")
 """
 
 
 def test_a_process_that_ends_does_not_wait_for_its_runs() -> None:
-    begun = time.monotonic()
-    done = python(EXIT)
+    done = python(EXIT)  # which has 60 seconds
     assert (done.stdout, done.stderr, done.returncode) == ("end\n", "", 0)
-    assert time.monotonic() - begun < 10
 
 
 def test_a_loop_that_is_closed_ends_its_runs() -> None:
@@ -783,7 +832,7 @@ def test_a_loop_that_is_closed_ends_its_runs() -> None:
         if isinstance(event, Delta):
             break
     loop.close()
-    assert run.wait(5) and run.status == "stopped" and not loop.alive
+    assert run.wait(60) and run.status == "stopped" and not loop.alive
     run.cancel()
     loop.close()
     assert text_of(run) == "a"
@@ -801,7 +850,7 @@ def test_what_is_shared_is_closed_with_the_loop() -> None:
     async def use() -> tuple[Any, Any]:
         return loop.shared("thing", Thing), loop.shared("thing", Thing)
 
-    one, other = loop.submit(use()).result(5)
+    one, other = loop.submit(use()).result(60)
     assert one is other
     loop.close()
     assert closed.is_set()
@@ -888,12 +937,13 @@ ECHOES = [
 
 @pytest.mark.parametrize(("yaml", "value", "deltas"), ECHOES)
 def test_echo(yaml: str, value: Any, deltas: list[str]) -> None:
-    run = composemagic.load(f"component:\n  type: echo\n  {yaml}\n").start({"name": "Ada"})
+    run = composemagic.load(f"component:\n  type: echo\n  {yaml}\n").start({"name": "Ada"}, begins=False)
     batches: list[Event] = []
     run.subscribe(batches.extend)
-    assert run.wait(5)
-    own_tasks()
-    assert [event.value for event in batches if isinstance(event, Delta)] in (deltas, ["".join(deltas)])
+    run.begin()
+    assert run.wait(60)
+    on_loop()
+    assert [event.value for event in batches if isinstance(event, Delta)] == deltas
     assert run.output == value
 
 
@@ -902,7 +952,7 @@ def test_echo(yaml: str, value: Any, deltas: list[str]) -> None:
 )
 def test_echo_wants_a_delay_in_seconds(delay: Any, told: str) -> None:
     run = composemagic.load("component: {type: echo, text: a, delay: '${input.d}'}").start({"d": delay})
-    assert run.wait(5) and run.error is not None
+    assert run.wait(60) and run.error is not None
     assert run.error.sentence == f"`delay` is a number of seconds, not {told}"
 
 
@@ -985,7 +1035,7 @@ def test_a_path_into_a_stream_as_if_it_were_a_value(output: str, wanted: str, ma
             closed.set()
 
     run = scripted(act, f"component:\n  type: scripted\n  output: {output}\n").start({})
-    assert run.wait(5) and run.status == "failed" and closed.is_set()
+    assert run.wait(60) and run.status == "failed" and closed.is_set()
     assert run.error is not None and run.error.kind == "output" and f"`{wanted}`" in run.error.sentence
     assert "`stream: false`" in run.error.sentence
     mark = run.error.mark
@@ -995,7 +1045,7 @@ def test_a_path_into_a_stream_as_if_it_were_a_value(output: str, wanted: str, ma
 
 def test_a_path_into_a_stream_of_text() -> None:
     run = composemagic.load("component: {type: echo, text: a b, output: '${result.x}'}").start({})
-    assert run.wait(5) and run.error is not None
+    assert run.wait(60) and run.error is not None
     assert run.error.sentence == "the answer is a stream of text, which has no `x`; write `${result[]}`"
 
 
@@ -1012,7 +1062,7 @@ AFTER = [
 @pytest.mark.parametrize(("workflow", "wanted"), AFTER)
 def test_a_path_into_an_output_that_streams(workflow: str, wanted: str) -> None:
     run = scripted(says("a", "b"), f"workflow: {{{workflow}}}\ncomponent: {{type: scripted}}").start({})
-    assert run.wait(5) and run.status == "failed" and run.error is not None
+    assert run.wait(60) and run.status == "failed" and run.error is not None
     assert run.error.kind == "output" and run.error.sentence.endswith(f"write {wanted}")
     assert run.error.mark is not None and run.error.mark.line == 0
 
@@ -1062,7 +1112,7 @@ def test_an_output_that_matches_nothing_in_a_value(output: str, value: Any, word
 @pytest.mark.parametrize("value", ["<!DOCTYPE html><title>Log in</title>", "  <html>", b"\x89PNG"])
 def test_a_path_into_what_can_have_none(value: Any) -> None:
     run = scripted(says(Value(value)), "component:\n  type: scripted\n  output: ${result.a.b}\n").start({})
-    assert run.wait(5) and run.error is not None and run.error.kind == "output" and run.error.mark is not None
+    assert run.wait(60) and run.error is not None and run.error.kind == "output" and run.error.mark is not None
     assert run.error.sentence.startswith(
         "the answer is bytes" if isinstance(value, bytes) else "the answer is a web page"
     )
@@ -1154,7 +1204,7 @@ component:
     broken = composemagic.load(
         yaml.replace(f"fragmented: {fragmented}", "fragmented: maybe"), transport=transport
     ).start({})
-    assert broken.wait(5) and broken.error is not None
+    assert broken.wait(60) and broken.error is not None
     assert broken.error.sentence == '`stream_fragmented`: "maybe" is no boolean'
 
 
@@ -1176,7 +1226,7 @@ def test_a_component_of_two_sources() -> None:
 
 def broken_promise(act: Any) -> RunError:
     run = scripted(act).start({})
-    assert run.wait(5) and run.status == "failed" and run.error is not None and run.error.kind == "internal"
+    assert run.wait(60) and run.status == "failed" and run.error is not None and run.error.kind == "internal"
     return run.error
 
 
@@ -1217,7 +1267,7 @@ def test_the_limit_holds_for_every_kind_of_output(output: str, chunk: Any) -> No
             yield json.loads(json.dumps(chunk).replace("x", "x" * 2**20))
 
     run = scripted(act, f"workflow:\n  output: {output}\ncomponent: {{type: scripted}}\n").start({})
-    assert run.wait(20) and run.error is not None and run.error.kind == "too_large" and "8 MiB" in run.error.sentence
+    assert run.wait(60) and run.error is not None and run.error.kind == "too_large" and "8 MiB" in run.error.sentence
     assert given < 12
 
 
@@ -1244,7 +1294,7 @@ def keyed(act: Act) -> Run:
         run = composemagic.load(KEYED, env=env).start({})
     finally:
         undo()
-    assert run.wait(5)
+    assert run.wait(60)
     return run
 
 
@@ -1306,7 +1356,7 @@ def test_no_drawn_keys_tell_a_key() -> None:
 
 def test_an_error_is_raised_again_without_growing() -> None:
     run = scripted(failing(RunError("server", "it broke"))).start({})
-    assert run.wait(5)
+    assert run.wait(60)
     lengths = set()
     for _ in range(5):
         with pytest.raises(RunError) as caught:
@@ -1341,7 +1391,7 @@ def test_a_reader_that_is_cancelled_leaves_the_run_to_the_others() -> None:
     asyncio.run(main())
     assert not run.done
     gate.open()
-    assert run.wait(5) and run.status == "done" and run.text == "ab"
+    assert run.wait(60) and run.status == "done" and run.text == "ab"
 
 
 SLOW_START = """
@@ -1352,7 +1402,7 @@ from composemagic.components.echo import Echo
 started = threading.Event()
 def start(progress):
     started.set()
-    time.sleep(60)
+    time.sleep(600)
 class Local(Echo):
     type = "local"
     async def run(self, action, context):
@@ -1360,17 +1410,16 @@ class Local(Echo):
         yield "never"
 composemagic.register_component(Local)
 run = Run(composemagic.load("component: {type: local}")._plan, {}, Surroundings(local=start))
-assert started.wait(5)
+assert started.wait(60)
 run.cancel()
-assert run.wait(5)
+assert run.wait(60)
 print(run.status)
 """
 
 
 def test_a_process_does_not_wait_for_a_model_that_starts() -> None:
-    begun = time.monotonic()
-    done = python(SLOW_START)
-    assert (done.stdout, done.stderr) == ("stopped\n", "") and time.monotonic() - begun < 20
+    done = python(SLOW_START)  # which has 60 seconds
+    assert (done.stdout, done.stderr) == ("stopped\n", "")
 
 
 def test_starting_the_model() -> None:
@@ -1386,7 +1435,7 @@ def test_starting_the_model() -> None:
     workflow = scripted(act)
     for fails in (False, True):
         run = Run(workflow._plan, {}, Surroundings(local=start))
-        assert run.wait(5) and Notice("starting") in run.events
+        assert run.wait(60) and Notice("starting") in run.events
         assert (run.error.sentence if run.error else run.text) == ("no model here" if fails else "m")
 
 
@@ -1411,7 +1460,7 @@ ASKS = "component: {type: echo, text: '${input.self} ${input.values | v} ${input
 
 def test_inputs_may_have_any_name() -> None:
     assert composemagic.load(ASKS)(self="s", workflow="x").text == "s v x"
-    assert composemagic.load(ASKS).stream(self="s").result(5) == "s v w"
+    assert composemagic.load(ASKS).stream(self="s").result(60) == "s v w"
     assert asyncio.run(composemagic.load(ASKS).arun(self="s")).text == "s v w"
 
 
@@ -1420,7 +1469,7 @@ def test_an_input_called_local() -> None:
     for given in ("Seoul", True):
         with pytest.raises(UsageError, match=r"`local` .* `start\(\{\"local\": \.\.\.\}\)`"):
             workflow(local=given)  # type: ignore[arg-type]
-    assert workflow.start({"local": "Seoul"}).result(5) == "in Seoul"
+    assert workflow.start({"local": "Seoul"}).result(60) == "in Seoul"
     with pytest.raises(UsageError, match="`local` is True or False, not 'Seoul'"):
         composemagic.load("component: {type: echo, text: a}")(local="Seoul")  # type: ignore[arg-type]
 

@@ -77,8 +77,8 @@ async def _encoding(action: Action, context: ActionContext, chunk: Any) -> str |
 
 
 def _casts_to_stream(output: Template) -> bool:
-    casts = (hole.reference.cast for hole in output.holes)
-    return any(cast is not None and modern_cast(cast)[0].type == "stream" for cast in casts)
+    casts = [cast for hole in output.holes if (cast := hole.reference.cast) is not None]
+    return any(modern_cast(cast)[0].type == "stream" for cast in casts)
 
 
 def _of_chunk(action: Action, chunk: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from composemagic.allowance import allow
 from composemagic.errors import RunError
-from composemagic.language.secret import Secret, names_in
+from composemagic.language.secret import Secret, secrets_in
 from composemagic.language.template import Flaw
 from composemagic.transport import remembered
 from composemagic.transport.binding import Use, is_permitted, origin_of, question, refusal, uses
@@ -27,7 +27,7 @@ async def opened_for(
     step: Step, path: tuple[str | int, ...], url: Any, headers: Mapping[str, Any], body: Any
 ) -> tuple[str, dict[str, Any], Any]:
     """The parts of a request with the texts of the secrets in them, if these may go there. Raises RunError."""
-    if not names_in([url, dict(headers), body]):
+    if not secrets_in([url, headers, body]):
         return str(url), dict(headers), body
     found = uses(url, headers, body)
     for use in found:
@@ -36,7 +36,7 @@ async def opened_for(
     if isinstance(url, Secret) and any(use.origin != origin_of(address) for use in found):
         # what was asked about is what is done
         raise RunError("secret", say("a secret cannot stand in the host of an address"))
-    return address, opened(dict(headers)), opened(body) if names_in(body) else body
+    return address, opened(dict(headers)), opened(body) if any(use.place == "body" for use in found) else body
 
 
 async def _permit(step: Step, path: tuple[str | int, ...], use: Use) -> None:

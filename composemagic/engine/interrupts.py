@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from composemagic.engine.events import Point
@@ -41,17 +41,13 @@ class Interrupts:
         """What is open, in the order it came."""
         return tuple(self.open.values())
 
-    @contextmanager
-    def alive(self, execution: str) -> Iterator[None]:
+    def alive(self, execution: str) -> AbstractContextManager[None]:
         """While this lasts, the execution runs, or waits."""
-        with self._counted(self._alive, execution):
-            yield
+        return self._counted(self._alive, execution)
 
-    @contextmanager
-    def resting(self, execution: str) -> Iterator[None]:
+    def resting(self, execution: str) -> AbstractContextManager[None]:
         """While this lasts, others act for the execution: it does not run itself."""
-        with self._counted(self._resting, execution):
-            yield
+        return self._counted(self._resting, execution)
 
     @contextmanager
     def _counted(self, table: dict[str, int], execution: str) -> Iterator[None]:
@@ -82,7 +78,8 @@ class Interrupts:
         """Answer points by their ids; the ids of those that were open."""
         known = [name for name in answers if name in self.open]
         if not set(known) <= set(self._asked):
-            self.ask_people(self.points)  # `points` were seen before all waited: who reads the events sees them first, too
+            # `points` were seen before all waited: who reads the events sees them first, too
+            self.ask_people(self.points)
         for name in known:
             del self.open[name]
             future = self._answers.pop(name)

@@ -67,7 +67,13 @@ class Record:
             self._hand(reader, batch, complain)
 
     def attach(self, reader: Reader, complain: Callable[[Exception], None]) -> None:
-        """Hand a reader all there was, and from now on what comes."""
+        """Hand a reader all there was, and from now on what comes.
+
+        Where nobody has heard any of it yet, it waits as it did: waking a reader's thread would hold up the request.
+        """
+        if not self._readers and len(self._waiting) == len(self._said) + len(self._recent):
+            self._readers.append(reader)
+            return
         self.flush(complain)
         self._readers.append(reader)
         if past := self.events:
@@ -86,6 +92,8 @@ class Record:
             complain(error)
 
     def _keep_recent(self) -> None:
+        if not self._recent:
+            return
         recent, self._recent = self._recent, []
         self._said += joined(recent, self.apart) if self.joins else recent
 

@@ -279,7 +279,9 @@ class Run(Readable):
     def _told_input(self) -> Any:
         """The input without the secrets that the document names: `redact` knows none of them before templates have read them."""
         redact, env = Redactor(), self.surroundings.env
-        known = getattr(env, "known", env.get)  # Colab and the keyring are asked on the caller's thread, and for a reason
+        known = getattr(
+            env, "known", env.get
+        )  # Colab and the keyring are asked on the caller's thread, and for a reason
         for name in self.plan.named:
             if isinstance(value := known(name), str):
                 redact.learn(name, value)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from composemagic.engine.run import Run
-from composemagic.prices import cost, tokens
+from composemagic.prices import cost, cost_text, tokens
 from composemagic.text import plain
 from composemagic.words import say
 
@@ -28,7 +28,7 @@ def summary(run: Run) -> str:
     if answered := tokens_of(run.usage):
         words.append(say("{count} tokens", count=answered))
     if len(run.models) < 2 and (price := cost(run.model, run.usage)) is not None:  # the tokens are those of all
-        words.append(say("cost {amount}", amount=f"{price:.4g}"))
+        words.append(say("cost {amount}", amount=cost_text(price)))
     if run.is_played:
         words.append(say("played from a recording"))
     elif run.model:

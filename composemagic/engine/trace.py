@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["MOST", "Arrival", "Row", "Span", "Trace", "Wait"]
 
 _LINE = 160  # characters of a message that are shown
+_BEGINNING, _BEFORE = 40, 40  # of a long one: its first characters, and those before what was extracted
 MOST = 100  # exchanges that are shown
 _FIRST, _LAST = 120, 20  # messages that are shown of many
 
@@ -184,6 +185,8 @@ class Trace:
     def __str__(self) -> str:
         shown = self.exchanges[:MOST]
         blocks = [plain(self.title), *("\n".join(self._lines(exchange)) for exchange in shown)]
+        if len(self.jobs) > 1 or (self.jobs and not shown):
+            blocks.insert(1, "\n".join(self._job_lines()))
         if not shown:
             blocks.append(say("no request was sent"))
         if self.count > len(shown):
@@ -194,6 +197,11 @@ class Trace:
 
     def __repr__(self) -> str:
         return f"<Trace {self.title!r}: {len(self.exchanges)} exchanges, {len(self.deltas)} deltas>"
+
+    def _job_lines(self) -> Iterator[str]:
+        for span in self.jobs:
+            end = self.total if span.end is None else span.end
+            yield f"[{plain(span.job)}]  {say('{start} s to {end} s', start=f'{span.start:.2f}', end=f'{end:.2f}')}"
 
     def _lines(self, exchange: Exchange) -> Iterator[str]:
         yield f"→ {_seconds(exchange.at)}  {exchange.method} {plain(exchange.url)}  [{plain(exchange.job)}]"
@@ -252,10 +260,27 @@ def clipped_line(text: str, most: int = _LINE) -> str:
     return line if len(line) <= most and len(text) <= 4 * most else f"{line[: most - 1]}…"
 
 
+def message_line(row: Row) -> str:
+    """A message on one line; of a long one its beginning, and what stands around the text that was taken out of it."""
+    text = f"{row.message.event}: {row.message.text}" if row.message.event else row.message.text
+    start = _place_of(row.extracted or "", text) - _BEFORE
+    if len(text) <= _LINE or start <= _BEGINNING:
+        return clipped_line(text)
+    return f"{clipped_line(text[:_BEGINNING])}…{clipped_line(text[start:], _LINE - _BEGINNING - 1)}"
+
+
+def _place_of(extracted: str, text: str) -> int:
+    """Where an extracted text stands in its message, as JSON spells it or as it is; -1 where it does not."""
+    spellings = (json.dumps(extracted, ensure_ascii=False)[1:-1], json.dumps(extracted)[1:-1], extracted)
+    # `"o"` and not the o of `"object"`; of two the later one: a key comes before its value
+    quoted = (text.rfind(f'"{one}"') for one in spellings[:2])
+    found = (*quoted, text.find(extracted)) if extracted else ()
+    return next((place for place in found if place >= 0), -1)
+
+
 def _row_text(row: Row) -> str:
-    event = f"{row.message.event}: " if row.message.event else ""
     made = "" if row.extracted is None else f"  ⇒ {clipped_line(json.dumps(row.extracted, ensure_ascii=False))}"
-    return f"    {_seconds(row.message.at)}  {clipped_line(event + row.message.text)}{made}"
+    return f"    {_seconds(row.message.at)}  {message_line(row)}{made}"
 
 
 def _seconds(at: float) -> str:

@@ -9,7 +9,7 @@ import base64
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
 from composemagic.words import say
@@ -30,6 +30,7 @@ _PREFIX = re.compile(
 _RANDOM = re.compile(r"[A-Za-z0-9+/=_.~-]{20,}")
 _RUN = re.compile(r"[A-Za-z0-9]+")
 _LONGEST_WORD = 16  # letters and digits in a row: a model's name, a path and a UUID have shorter words
+_PLAIN = (str, int, float, bytes)
 _BITS, _BITS_HEX = 3.5, 3.0  # of entropy a character
 
 
@@ -81,9 +82,7 @@ def _nowhere(name: str) -> str:
 
 def made(how: Callable[..., str], *parts: Any) -> Any:
     """The text that `how` makes of some texts; with a Secret among them a Secret, of which it is made when that is opened."""
-    if any(isinstance(part, Secret) for part in parts):
-        return Secret(how, *parts)
-    return how(*parts)
+    return Secret(how, *parts) if Secret in map(type, parts) else how(*parts)
 
 
 def join(parts: list[Any]) -> Any:
@@ -107,21 +106,28 @@ def _base64(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
-def secrets_in(value: Any) -> Iterator[Secret]:
+def secrets_in(value: Any) -> list[Secret]:
     """Every Secret in a value, however deep in objects and lists."""
-    if isinstance(value, Secret):
-        yield value
-    elif isinstance(value, Mapping):
-        for inner in value.values():
-            yield from secrets_in(inner)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from secrets_in(inner)
+    found: list[Secret] = []
+    _gather([value], found)
+    return found
+
+
+def _gather(values: Iterable[Any], found: list[Secret]) -> None:
+    for value in values:
+        if value is None or isinstance(value, _PLAIN):
+            continue  # most values: whether one is a Mapping takes longer to find out
+        if isinstance(value, Secret):
+            found.append(value)
+        elif isinstance(value, list | tuple):
+            _gather(value, found)
+        elif isinstance(value, Mapping):
+            _gather(value.values(), found)
 
 
 def names_in(value: Any) -> tuple[str, ...]:
     """The variables of every Secret in a value, each once."""
-    return tuple(dict.fromkeys(name for secret in secrets_in(value) for name in secret.names))
+    return tuple(dict.fromkeys([name for secret in secrets_in(value) for name in secret.names]))
 
 
 def closed(names: tuple[str, ...]) -> str:
@@ -172,7 +178,7 @@ def is_secret(name: str, value: str) -> bool:
     By name, where KEY, TOKEN, SECRET, PASSWORD or CREDENTIAL (or several, but for TOKENS) is a whole word of it; by value, where that begins like a
     provider's key, or is 20 or more characters without order.
     """
-    if not _NAMES.isdisjoint(word.upper() for word in _WORDS.findall(name)):
+    if not _NAMES.isdisjoint(map(str.upper, _WORDS.findall(name))):
         return True
     value = _SCHEME.sub("", value.strip(), count=1)
     return _PREFIX.match(value) is not None or _is_random(value)

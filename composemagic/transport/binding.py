@@ -97,8 +97,8 @@ class Use:
 def uses(url: Any, headers: Mapping[str, Any], body: Any) -> tuple[Use, ...]:
     """The secrets that a request would carry, each place once. Raises RunError for one in the address's host."""
     origin, in_address = _in_address(url)
-    found = [(name, place) for name, place in in_address]
-    found += [(name, "header") for secret in secrets_in(dict(headers)) for name in secret.names]
+    found = [*in_address]
+    found += [(name, "header") for secret in secrets_in(headers) for name in secret.names]
     found += [(name, "body") for secret in secrets_in(body) for name in secret.names]
     return tuple(Use(name, origin, place) for name, place in dict.fromkeys(found))
 

@@ -187,16 +187,27 @@ def _outgoing(request: Request, limits: dict[str, float | None]) -> httpx.Reques
         # who listens in between could put an answer behind an answer, for the next request to find
         headers = [("connection", "close") if name == "connection" else (name, value) for name, value in headers]
     content = request.content
+    stream = None
+    if isinstance(content, bytes) and content:
+        # as httpx writes them itself, which takes it as long as all the rest
+        host = [] if "host" in own else [("Host", url.netloc.decode("ascii"))]
+        length = [] if "content-length" in own else [("Content-Length", str(len(content)))]
+        headers = [*host, *headers, *length]
+        stream = httpx.ByteStream(content)
     try:
-        return httpx.Request(
+        outgoing = httpx.Request(
             request.method,
             url,
             headers=headers,
             content=content() if callable(content) else content,
+            stream=stream,
             extensions={"timeout": limits},
         )
     except (httpx.InvalidURL, ValueError, TypeError) as error:
         raise _no_url(request.url, error) from None
+    if stream is not None:
+        outgoing.read()  # who takes the network's place may look at `content`
+    return outgoing
 
 
 @lru_cache(maxsize=64)  # a workflow asks the same few addresses again and again

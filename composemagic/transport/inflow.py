@@ -107,8 +107,10 @@ class Inflow:
         if not data:
             self._ended = True
         elif self._is_first:
+            is_sooner = self._read_limit < self._patience
             self._patience, self._is_first = self._read_limit, False
-            self._watch_anew()
+            if is_sooner:
+                self._watch_anew()
         return data
 
     async def _one(self) -> bytes | None:

@@ -161,10 +161,10 @@ class _Direct(httpx.AsyncBaseTransport):
         asked = httpcore.Request(
             request.method,
             url,
-            headers=request.headers.raw,
             content=cast("AsyncIterator[bytes]", request.stream),
             extensions=request.extensions,
         )
+        asked.headers = request.headers.raw  # bytes: the constructor would look at each once more
         streams: list[httpcore.AsyncNetworkStream] = []
         token = opened.set(streams)
         try:

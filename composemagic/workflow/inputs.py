@@ -127,6 +127,8 @@ def _misspelt(inputs: tuple[Input, ...], values: Mapping[str, Any]) -> dict[str,
     """The given names that nobody asks for and that look like one that is asked for and not given."""
     if not inputs or any(one.is_open for one in inputs):
         return {}  # the values may be no mapping at all
+    if {one.name for one in inputs}.issuperset(values):
+        return {}
     asked = {one.name: None for one in inputs} | {_root(one.name): None for one in inputs}
     left = [name for name in asked if name not in values]
     return {

@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 
 from composemagic.errors import RunError
 from composemagic.language.casts import Chunks
+from composemagic.language.streams import holds_chunks
 from composemagic.transport.http import BODY_LIMIT, Content
 from composemagic.words import say
 from composemagic.workflow.component import Context
@@ -118,6 +119,8 @@ def _utf8(text: str) -> bytes:
 
 async def collected(value: Any) -> Any:
     """The value with every stream in it as one value: text or bytes where it is of fragments of them, else a list."""
+    if not holds_chunks(value):
+        return value
     if isinstance(value, Chunks):
         found = value.value if value.collected else [chunk async for batch in value.batches() for chunk in batch]
         return _joined(found) if value.fragmented and isinstance(found, list) and found else found

@@ -62,9 +62,9 @@ class Limits:
         for fields in (action.settings, action.fields):
             if "timeout" in fields:
                 timeouts = _timeouts(timeouts, await context.render(fields["timeout"]))
-            if (most := await context.render(fields.get("max_retries"))) is not None:
+            if "max_retries" in fields and (most := await context.render(fields["max_retries"])) is not None:
                 retries = replace(retries, most=count(most, "max_retries"), is_own=True)
-            if (delay := await context.render(fields.get("retry_delay"))) is not None:
+            if "retry_delay" in fields and (delay := await context.render(fields["retry_delay"])) is not None:
                 retries = replace(retries, delay=duration(delay, "retry_delay"))
         settings = action.settings
         written = await context.render(settings.get("rate_limit"))
