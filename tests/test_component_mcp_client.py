@@ -9,8 +9,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,10 @@ import pytest
 import composemagic
 from composemagic import DocumentError, RunError
 from composemagic.components import mcp_client
+from composemagic.components.mcp_client import session
 from tests.conftest import ROOT
+from tests.processes import lives
+from tests.waiting import until
 
 pytest.importorskip("mcp", reason="the extra `mcp` is not installed")
 
@@ -39,22 +42,10 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server over streamable HTTP."""
     file = tmp_path_factory.mktemp("mcp") / "port"
     running = subprocess.Popen([sys.executable, SERVER, "--port-file", str(file)])
-    eventually(file.exists)
+    until(lambda: file.exists() and file.read_text())
     yield f"http://127.0.0.1:{file.read_text()}/mcp"
     running.terminate()
     running.wait(30)
-
-
-def eventually(condition: Callable[[], Any], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.02)  # between two looks at the condition
-
-
-def lives(pid: int) -> bool:
-    state = Path(f"/proc/{pid}/stat")
-    return state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 def loaded(
@@ -179,7 +170,7 @@ def test_the_process_ends_with_the_workflow(tmp_path: Path) -> None:
     pid = json.loads(gives(workflow)[0])["pid"]
     assert lives(pid)
     del workflow
-    eventually(lambda: gc.collect() >= 0 and not lives(pid))  # it may still be the run's, for a moment
+    until(lambda: gc.collect() >= 0 and not lives(pid))  # it may still be the run's, for a moment
 
 
 @pytest.mark.parametrize("end", ["", "os._exit(4)", "os.kill(os.getpid(), 9)"])
@@ -196,14 +187,14 @@ def test_the_process_ends_with_python(tmp_path: Path, end: str) -> None:
     )
     assert done.stderr == ""
     pid = int(done.stdout)
-    eventually(lambda: not lives(pid))
+    until(lambda: not lives(pid))
 
 
 def test_a_server_that_died_is_started_again_by_the_next_run(tmp_path: Path) -> None:
     workflow = loaded(tmp_path, "whoami")
     pid = json.loads(gives(workflow)[0])["pid"]
     os.kill(pid, signal.SIGKILL)
-    eventually(lambda: not lives(pid))
+    until(lambda: not lives(pid))
     with pytest.raises(RunError):
         gives(workflow)
     assert json.loads(gives(workflow)[0])["pid"] != pid
@@ -245,6 +236,24 @@ def test_failures_are_one_sentence(tmp_path: Path, tool: str, value: Any, expect
     assert expected in error.sentence
     assert "\n" not in error.sentence
     assert "Traceback" not in error.sentence
+
+
+def test_its_last_words_are_heard_however_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread that reads them does not get its turn before the failure is told."""
+    told = threading.Event()
+    listen, fail = session.Printed._listen, mcp_client.failure
+
+    def late(printed: session.Printed, end: int) -> None:
+        assert told.wait(60)
+        listen(printed, end)
+
+    def tell(*about: Any) -> RunError:
+        told.set()
+        return fail(*about)
+
+    monkeypatch.setattr(session.Printed, "_listen", late)
+    monkeypatch.setattr(mcp_client, "failure", tell)
+    assert "good bye" in fails(loaded(tmp_path, "leave"), {}).sentence
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from typing import Any, TextIO
 
 from composemagic.components.extras import needed
 from composemagic.errors import RunError
+from composemagic.threads import call_on
 from composemagic.transport.address import check_host, shown
 from composemagic.transport.quiet import hush, quiet
 from composemagic.words import say
@@ -23,6 +24,8 @@ __all__ = ["ByCommand", "ByUrl", "Session", "failure", "sdk"]
 
 _LINES = 20  # of what a server printed last
 _SAID = 600  # characters of them in a sentence
+_READ_SECONDS = 2.0  # at most, until they have been read
+_MARK = "\0"
 
 
 def sdk(module: str) -> Any:
@@ -63,6 +66,49 @@ class ByUrl:
         return ""
 
 
+class Printed:
+    """What a server prints on its stderr: its last lines say why it ended. They are read on a thread."""
+
+    def __init__(self) -> None:
+        self._lines: collections.deque[str] = collections.deque(maxlen=_LINES)
+        self._pipe: TextIO | None = None
+        self._read = threading.Event()
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[TextIO]:
+        """A pipe to print on: it must not fill a cell."""
+        self._lines.clear()
+        end, begin = os.pipe()
+        self._pipe = errors = os.fdopen(begin, "w")
+        listener = threading.Thread(target=self._listen, args=(end,), name="composemagic-mcp", daemon=True)
+        listener.start()
+        try:
+            yield errors
+        finally:
+            if self._pipe is errors:
+                self._pipe = None
+            errors.close()
+            listener.join(_READ_SECONDS)
+
+    def last(self) -> list[str]:
+        """The last lines that say something, also those that nobody has read yet."""
+        if self._pipe is not None:
+            self._read.clear()
+            with contextlib.suppress(OSError):
+                self._pipe.write(f"\n{_MARK}\n")  # behind all that was printed before
+                self._pipe.flush()
+                self._read.wait(_READ_SECONDS)
+        return [line.strip() for line in list(self._lines) if line.strip()]
+
+    def _listen(self, end: int) -> None:
+        with os.fdopen(end, encoding="utf-8", errors="replace") as lines:
+            while line := lines.readline(2000):
+                if line == f"{_MARK}\n":
+                    self._read.set()
+                else:
+                    self._lines.append(line)
+
+
 @dataclass(frozen=True)
 class ByCommand:
     """A server that is started as a process and spoken to over its stdin and stdout; it ends with the session.
@@ -73,9 +119,7 @@ class ByCommand:
     command: tuple[str, ...]
     folder: str
     env: tuple[tuple[str, str], ...] = field(repr=False)
-    _said: collections.deque[str] = field(
-        default_factory=lambda: collections.deque(maxlen=_LINES), repr=False, compare=False, hash=False
-    )
+    _printed: Printed = field(default_factory=Printed, repr=False, compare=False, hash=False)
 
     @property
     def name(self) -> str:
@@ -87,33 +131,14 @@ class ByCommand:
         mcp, way = sdk("mcp"), sdk("mcp.client.stdio")
         command, *arguments = self.command
         what = mcp.StdioServerParameters(command=command, args=arguments, env=dict(self.env), cwd=self.folder)
-        self._said.clear()
-        with self._listening() as errors:
+        with self._printed.listening() as errors:
             async with mcp.Client(way.stdio_client(what, errlog=errors)) as found:
                 yield found
 
     def last_words(self) -> str:
         """The last line it printed: of a traceback the one that tells."""
-        lines = [line.strip() for line in self._said if line.strip()]
+        lines = self._printed.last()
         return lines[-1][:_SAID] if lines else ""
-
-    @contextlib.contextmanager
-    def _listening(self) -> Iterator[TextIO]:
-        """A pipe for the server's stderr: it must not fill a cell, and its last lines say why it ended."""
-        end, begin = os.pipe()
-        errors: TextIO = os.fdopen(begin, "w")
-        listener = threading.Thread(target=self._listen, args=(end,), name="composemagic-mcp", daemon=True)
-        listener.start()
-        try:
-            yield errors
-        finally:
-            errors.close()
-            listener.join(0.5)
-
-    def _listen(self, end: int) -> None:
-        with os.fdopen(end, encoding="utf-8", errors="replace") as lines:
-            while line := lines.readline(2000):
-                self._said.append(line)
 
 
 Server = ByUrl | ByCommand
@@ -128,6 +153,7 @@ class Session:
         self.users = 0
         self._timeout = timeout
         self._closing = asyncio.Event()
+        self._is_closed = False
         self._opened: asyncio.Future[Any] = self.loop.create_future()
         # a failure that nobody waited for is nobody's
         self._opened.add_done_callback(lambda opened: opened.cancelled() or opened.exception())
@@ -136,7 +162,7 @@ class Session:
     @property
     def usable(self) -> bool:
         """Whether it is open, or about to be."""
-        return not self._task.done() and not self._closing.is_set()
+        return not self._task.done() and not self._is_closed
 
     async def client(self) -> Any:
         """The SDK's client. Raises RunError where the server cannot be reached."""
@@ -144,8 +170,8 @@ class Session:
 
     def close(self) -> None:
         """Let it end; callable on any thread."""
-        with contextlib.suppress(RuntimeError):  # the loop is closed, and the session with it
-            self.loop.call_soon_threadsafe(self._closing.set)
+        self._is_closed = True  # nobody is given it from here on
+        call_on(self.loop, self._closing.set)
 
     async def _live(self) -> None:
         try:
