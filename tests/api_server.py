@@ -57,8 +57,8 @@ def api(
     try:
         yield Api(f"http://127.0.0.1:{port}{base_path}", port, tasks)
     finally:
-        loop.submit(tasks.close(0)).result(10)
+        loop.submit(tasks.close(0)).result(60)
         server.should_exit = True
         with contextlib.suppress(asyncio.CancelledError):
-            served.result(10)
+            served.result(60)
         listening.close()

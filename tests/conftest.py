@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import os
 import queue
+import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 
 from tests.servers.echo import Echo
@@ -32,6 +35,11 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
+# how long an example takes is the machine's affair; the rest stays, which in CI is hypothesis' own profile for it
+hypothesis.settings.register_profile(
+    "here", hypothesis.settings.default, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("here")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -99,8 +107,8 @@ def _echo_thread() -> Iterator[EchoServer]:
     thread = threading.Thread(target=loop.run_forever, name="echo", daemon=True)
     thread.start()
     try:
-        yield EchoServer(asyncio.run_coroutine_threadsafe(echo.start(0), loop).result(10), echo)
-        asyncio.run_coroutine_threadsafe(_end(echo), loop).result(10)
+        yield EchoServer(asyncio.run_coroutine_threadsafe(echo.start(0), loop).result(60), echo)
+        asyncio.run_coroutine_threadsafe(_end(echo), loop).result(60)
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
@@ -134,7 +142,33 @@ def answering(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
         server.server_close()
 
 
-def _await_file(path: Path, process: subprocess.Popen[bytes], timeout: float = 20) -> None:
+def free_port() -> int:
+    """A port for a server that is told its port, outside those that the system itself gives away meanwhile; so is the next one."""
+    while True:
+        port = random.randrange(20_000, 30_000, 2)  # below Linux's ip_local_port_range, and IANA's 49152
+        with socket.socket() as probe, socket.socket() as beside, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            beside.bind(("127.0.0.1", port + 1))
+            return port
+
+
+def await_reading(pid: int, seconds: float = 60) -> None:
+    """Wait until a program waits for what is typed: a Ctrl-C between its question and that is lost, in C's own reading."""
+    end = time.monotonic() + seconds
+    while not _waits(Path("/proc") / str(pid)):
+        assert time.monotonic() < end, "it does not wait"
+        time.sleep(0.01)  # between two looks at the condition
+
+
+def _waits(process: Path) -> bool:
+    """Whether the main thread waits, and not for another one: for the terminal, then."""
+    if not process.exists():  # not on Linux
+        return True
+    state = (process / "stat").read_text().rpartition(")")[2].split()[0]
+    return state == "S" and "futex" not in (process / "wchan").read_text()
+
+
+def _await_file(path: Path, process: subprocess.Popen[bytes], timeout: float = 60) -> None:
     end = time.monotonic() + timeout
     while not path.exists():
         assert process.poll() is None, f"{process.args!r} ended with {process.returncode}"
@@ -235,7 +269,12 @@ def started_kernel(*before: Path) -> Iterator[Kernel]:
     """The same for programs that are no tests, and for fixtures of another scope. `before`: folders that come first on its path."""
     from jupyter_client.manager import KernelManager
 
-    manager = KernelManager(kernel_name="python3")
+    # by files: of ports that are found free, another program may have taken one by the time that the kernel has begun
+    folder = tempfile.TemporaryDirectory(prefix="kernel-", ignore_cleanup_errors=True)
+    place = str(Path(folder.name) / "connection.json")
+    manager = KernelManager(
+        kernel_name="python3", connection_file=place, transport="ipc" if os.name == "posix" else "tcp"
+    )
     # The kernelspec's `python` may be another one than ours.
     spec = manager.kernel_spec
     assert spec is not None, "ipykernel is not installed"
@@ -245,12 +284,13 @@ def started_kernel(*before: Path) -> Iterator[Kernel]:
     client = manager.blocking_client()
     client.start_channels()
     try:
-        client.wait_for_ready(timeout=60)
+        client.wait_for_ready(timeout=180)
         yield Kernel(manager, client)
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
         manager.context.destroy(linger=0)
+        folder.cleanup()
 
 
 def _note(done: Executed, kind: str, content: dict[str, Any]) -> None:

@@ -20,12 +20,14 @@ from composemagic.engine.events import (
 from composemagic.engine.run import Run
 from composemagic.workflow.component import Action, Component, Context, Settings, Value
 
-# what a job does in these tests, by a word: `echo` gives its input back, `boom` fails, `words` streams its input's text
+# what a job does in these tests, by a word: `echo` gives its input back, `boom` fails, `words` streams its input's text, `late`
+# ends when what needs no clock, no thread and no network has long ended, however slow the machine is
 PARTS = """
 components:
   - {id: give, default: true, type: echo, value: "${input}"}
   - {id: words, type: echo, text: "${input}"}
   - {id: boom, type: boom, value: "${input}"}
+  - {id: late, type: late}
 """
 
 
@@ -52,19 +54,31 @@ class Boom(Component):
         yield Value(count)
 
 
+class Late(Component):
+    """Ends when the loop has turned very often."""
+
+    type: ClassVar[str] = "late"
+    action: ClassVar[Any] = Settings
+
+    async def run(self, action: Action, context: Context) -> AsyncGenerator[Any, None]:
+        await turns(2000)
+        yield Value(None)
+
+
 def load(jobs: str, parts: str = PARTS, **options: Any) -> Workflow:
     """A workflow of these jobs (the YAML below `workflow:`), which may use `PARTS`."""
-    undo = composemagic.register_component(Boom)
+    undo = [composemagic.register_component(one) for one in (Boom, Late)]
     try:
         return composemagic.load(f"workflow:\n{jobs.strip(chr(10))}\n{parts}", **options)
     finally:
-        undo()
+        for each in undo:
+            each()
 
 
 def ran(jobs: str, value: Any = None, parts: str = PARTS, env: Any = None, **how: Any) -> Run:
     """The run of these jobs, at its end."""
     run = load(jobs, parts, env=env).start({} if value is None else value, **how)
-    assert run.wait(20), f"it did not end: {run.events}"
+    assert run.wait(60), f"it did not end: {run.events}"
     return run
 
 

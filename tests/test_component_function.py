@@ -182,7 +182,10 @@ def test_a_function_that_is_not_there_is_named_with_the_nearest() -> None:
             "component: {type: function, function: f, inptu: 1}",
             "unknown key `inptu` in a function component; did you mean `input`?",
         ),
-        ("component: {type: function, function: f, output: '${response}'}", "`response` cannot be used here; did you mean `result`?"),
+        (
+            "component: {type: function, function: f, output: '${response}'}",
+            "`response` cannot be used here; did you mean `result`?",
+        ),
     ],
 )
 def test_mistakes_are_found_when_the_document_is_loaded(yaml: str, expected: str) -> None:

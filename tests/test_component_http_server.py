@@ -8,8 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,9 @@ import composemagic
 from composemagic import DocumentError, Notice, Run, RunError
 from composemagic.components import http_server
 from composemagic.components.http_server import process
-from tests.conftest import ROOT
+from tests.conftest import ROOT, free_port
+from tests.processes import lives
+from tests.waiting import until
 
 SERVER = str(ROOT / "tests/servers/slow_start.py")
 
@@ -37,9 +38,7 @@ def _allowed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_port()
 
 
 def text(port: int, *options: str, more: str = "", action: str = "path: /x\n    body: {a: '${input.a | 1}'}") -> str:
@@ -51,23 +50,6 @@ def loaded(tmp_path: Path, *given: Any, **how: Any) -> composemagic.Workflow:
     file = tmp_path / "model-compose.yml"
     file.write_text(text(*given, **how), encoding="utf-8")
     return composemagic.load(file)
-
-
-def lives(pid: int) -> bool:
-    """Whether a process runs; a zombie does not."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    state = Path(f"/proc/{pid}/stat")
-    return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.02)  # between two looks at the condition
 
 
 def notes(run: Run) -> list[str]:
@@ -134,7 +116,7 @@ def test_a_server_that_died_is_started_again(tmp_path: Path, port: int) -> None:
     workflow = loaded(tmp_path, port)
     pid = workflow().output["pid"]
     os.kill(pid, signal.SIGKILL)
-    eventually(lambda: process._servers[port].ended is not None)
+    until(lambda: process._servers[port].ended is not None)
     assert workflow().output["pid"] != pid
 
 
@@ -159,7 +141,7 @@ def test_it_ends_with_the_last_workflow_that_owns_it(tmp_path: Path, port: int) 
     gc.collect()
     assert second().output["pid"] == pid
     del second
-    eventually(lambda: gc.collect() >= 0 and not lives(pid))  # it may still be the run's, for a moment
+    until(lambda: gc.collect() >= 0 and not lives(pid))  # it may still be the run's, for a moment
 
 
 @pytest.mark.parametrize("stubborn", [False, True])
@@ -169,7 +151,7 @@ def test_what_the_server_started_ends_with_it(tmp_path: Path, port: int, stubbor
     child = int((tmp_path / "child").read_text())
     assert lives(child)
     process._end_all()
-    eventually(lambda: not lives(pid) and not lives(child))
+    until(lambda: not lives(pid) and not lives(child))
 
 
 SCRIPT = """
@@ -193,7 +175,7 @@ def test_it_ends_with_python_however_that_ends(tmp_path: Path, port: int, end: s
     )
     assert done.stderr == ""
     pid = int(done.stdout)
-    eventually(lambda: not lives(pid))
+    until(lambda: not lives(pid))
 
 
 # -- it fails
@@ -258,12 +240,14 @@ def test_a_folder_outside_is_refused(tmp_path: Path, port: int) -> None:
 
 
 def test_a_run_that_is_stopped_while_it_waits_leaves_the_server_to_the_next(tmp_path: Path, port: int) -> None:
-    workflow = loaded(tmp_path, port, "--healthy-after", "30", more="  health: {path: /health}\n")
+    well = tmp_path / "well"
+    workflow = loaded(tmp_path, port, "--healthy-with", str(well), more="  health: {path: /health}\n")
     run = workflow.start({})
-    eventually(lambda: port in process._servers and process._servers[port].started)
+    until(lambda: port in process._servers and process._servers[port].started)
     run.cancel()
     assert run.wait(30)
     assert run.status == "stopped"
+    well.touch()
     assert workflow().status == "done"
 
 

@@ -162,7 +162,8 @@ def test_memory_of_sqlite_is_memory(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["model-compose.yml"]
 
 
-def test_a_file_that_another_holds_is_waited_for(tmp_path: Path) -> None:
+def test_a_file_that_another_holds_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(busy, "_PATIENCE", 60)
     ask = asking(tmp_path, "driver: sqlite")
     ask("set", "k", 1)
     with closing(sqlite3.connect(tmp_path / "kv-store.sqlite", isolation_level=None)) as other:
@@ -173,7 +174,7 @@ def test_a_file_that_another_holds_is_waited_for(tmp_path: Path) -> None:
         assert asking(tmp_path, "driver: memory")("exists", "k") == {"key": "k", "exists": False}  # the loop is free
         assert answers == []
         other.execute("COMMIT")
-    waiting.join(10)
+    waiting.join(60)
     assert answers == [{"key": "k", "success": True}]
     assert ask("get", "k")["value"] == 2
 

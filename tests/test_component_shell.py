@@ -7,7 +7,6 @@ import json
 import os
 import sys
 import threading
-import time
 from asyncio.base_subprocess import BaseSubprocessTransport
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,9 +19,11 @@ from composemagic import RunError
 from composemagic.components import shell
 from composemagic.components.shell import ShellAction, ShellSettings
 from tests.component_examples import documented, example, mistakes, notes
+from tests.processes import lives
+from tests.waiting import until
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the programs are those of POSIX")
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @pytest.fixture(autouse=True)
@@ -48,22 +49,6 @@ def run(folder: Path, settings: str, component: str = "", **values: Any) -> comp
 
 def stdout(folder: Path, settings: str, component: str = "", **values: Any) -> str:
     return str(run(folder, settings, component, **values).output["stdout"])
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process still does something: a zombie that nobody has asked for its end does not."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"
-
-
-def await_true(condition: Any) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)  # between two looks at the condition
 
 
 # -- results -----------------------------------------------------------------------------------------------------------
@@ -180,7 +165,7 @@ def test_only_python_allows_it(tmp_path: Path, forbid: Callable[[], None]) -> No
 def test_lines_come_as_they_are_written(tmp_path: Path) -> None:
     """The second line is written only when the first was read."""
     script = "echo one; until [ -e go ]; do sleep 0.01; done; echo two; printf three"
-    workflow = load(tmp_path, f"command: [sh, -c, '{script}'], streaming: true, timeout: 20")
+    workflow = load(tmp_path, f"command: [sh, -c, '{script}'], streaming: true, timeout: 60")
     seen = []
     for event in workflow.stream():
         if isinstance(event, composemagic.Delta):
@@ -216,15 +201,25 @@ def test_a_stream_whose_program_fails_says_its_last_words(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("streaming", ["false", "true"])
-def test_a_program_that_takes_too_long_is_ended_with_its_children(tmp_path: Path, streaming: str) -> None:
-    """The child says its number; after the timeout neither it nor its parent is there."""
-    yaml = f"command: [sh, -c, 'sleep 600 & echo $! > pid; echo ready; wait'], timeout: 500ms, streaming: {streaming}"
+def test_a_program_that_takes_too_long_is_ended_with_its_children(
+    tmp_path: Path, streaming: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The child says its number, and then the time is over; neither it nor its parent is there afterwards."""
+    news = shell._Program.news
+
+    async def timely(program: Any) -> None:
+        while not (tmp_path / "pids").exists():
+            await asyncio.sleep(0.01)
+        await news(program)  # whose time may be over by now
+
+    monkeypatch.setattr(shell._Program, "news", timely)
+    script = "sleep 600 & echo $! > pid; mv pid pids; wait"
     with pytest.raises(RunError) as caught:
-        run(tmp_path, yaml)
+        run(tmp_path, f"command: [sh, -c, '{script}'], timeout: 500ms, streaming: {streaming}")
     assert caught.value.kind == "timeout_total"
     assert caught.value.sentence == "`sh` took longer than 0.5 s (timeout) and was stopped"
-    pid = int((tmp_path / "pid").read_text(encoding="utf-8"))
-    await_true(lambda: not is_alive(pid))
+    pid = int((tmp_path / "pids").read_text(encoding="utf-8"))
+    until(lambda: not lives(pid))
 
 
 def test_a_run_that_is_stopped_leaves_nothing_running(tmp_path: Path) -> None:
@@ -232,41 +227,42 @@ def test_a_run_that_is_stopped_leaves_nothing_running(tmp_path: Path) -> None:
         tmp_path, "command: [sh, -c, 'trap \"\" TERM INT; sleep 600 & echo $! $$ > pid; mv pid pids; wait']"
     )
     started = workflow.start({})
-    await_true((tmp_path / "pids").exists)
+    until((tmp_path / "pids").exists)
     started.cancel()
     started.wait()
     pids = [int(word) for word in (tmp_path / "pids").read_text(encoding="utf-8").split()]
-    await_true(lambda: not any(map(is_alive, pids)))
+    until(lambda: not any(map(lives, pids)))
     assert started.output is None
 
 
 def test_a_run_that_is_stopped_while_the_program_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """asyncio waits for the pipes of a program that runs by then."""
+    stopped = threading.Event()
     connect = BaseSubprocessTransport._connect_pipes  # type: ignore[attr-defined]
 
     async def late(*given: Any) -> None:
-        while not (tmp_path / "pids").exists():
+        while not stopped.is_set():
             await asyncio.sleep(0.01)
-        await asyncio.sleep(0.2)  # the stop comes in here
         await connect(*given)
 
     monkeypatch.setattr(BaseSubprocessTransport, "_connect_pipes", late)
     started = load(tmp_path, "command: [sh, -c, 'sleep 600 & echo $! $$ > pid; mv pid pids; wait']").start({})
-    await_true((tmp_path / "pids").exists)
+    until((tmp_path / "pids").exists)
     started.cancel()
+    stopped.set()
     started.wait()
     pids = [int(word) for word in (tmp_path / "pids").read_text(encoding="utf-8").split()]
-    await_true(lambda: not any(map(is_alive, pids)))
+    until(lambda: not any(map(lives, pids)))
 
 
 def test_a_reader_that_goes_away_ends_the_program(tmp_path: Path) -> None:
     """`yes` writes for ever; what nobody reads it cannot write, and when nobody can read any more it ends."""
     started = load(tmp_path, "command: [sh, -c, 'echo $$ > pid; exec yes'], streaming: true").start({})
-    await_true(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(encoding="utf-8"))
+    until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(encoding="utf-8"))
     started.cancel()
     started.wait()
     pid = int((tmp_path / "pid").read_text(encoding="utf-8"))
-    await_true(lambda: not is_alive(pid))
+    until(lambda: not lives(pid))
 
 
 def test_too_much_output_ends_the_program(tmp_path: Path) -> None:
@@ -289,7 +285,7 @@ def test_programs_run_side_by_side(tmp_path: Path) -> None:
     """Each of two waits for the other's file."""
     workflow = load(
         tmp_path,
-        "command: [sh, -c, 'touch $0; until [ -e $1 ]; do sleep 0.01; done', '${input.a}', '${input.b}'], timeout: 20",
+        "command: [sh, -c, 'touch $0; until [ -e $1 ]; do sleep 0.01; done', '${input.a}', '${input.b}'], timeout: 60",
     )
 
     async def both() -> list[Any]:
@@ -303,8 +299,8 @@ def test_nothing_is_left_in_this_process(tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(10):
         run(tmp_path, "command: [cat], stdin: x")
-    await_true(lambda: len(os.listdir("/proc/self/fd")) <= before)
-    await_true(lambda: not [each for each in threading.enumerate() if each.name.startswith("waitpid")])
+    until(lambda: len(os.listdir("/proc/self/fd")) <= before)
+    until(lambda: not [each for each in threading.enumerate() if each.name.startswith("waitpid")])
 
 
 # -- what cannot be ------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import nbformat
 import pexpect
 import pytest
 
-from tests.conftest import ROOT, Executed, Kernel, started_kernel
+from tests.conftest import ROOT, Executed, Kernel, await_reading, started_kernel
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 FOX = "the quick brown fox"
@@ -231,7 +231,7 @@ def test_an_interrupt_ends_it_and_keeps_what_there_is(deaf: Kernel, replay: str,
     """A face that blocks an awaited cell does not hear the cancellation that ipykernel makes of an interrupt."""
     deaf.execute(INTERRUPT)
     line = face or "-i prompt=x"
-    done = deaf.execute(f"%%compose {line}\n{ASK % (replay, 'n=50000,delay=5')}", allow_stdin=allow_stdin, timeout=30)
+    done = deaf.execute(f"%%compose {line}\n{ASK % (replay, 'n=50000,delay=5')}", allow_stdin=allow_stdin, timeout=90)
     assert done.error is not None and done.error[0] == "KeyboardInterrupt"
     assert done.error[2] == "compose: interrupted; the text so far is kept"
     assert FOX in texts(done) or "first word after" in texts(done)
@@ -300,7 +300,7 @@ def ipython(tmp_path: Path) -> Iterator[Terminal]:
         }
         around.pop("NO_COLOR", None)
         child = pexpect.spawn(
-            sys.executable, command, env={**around, **environ}, cwd=tmp_path, encoding="utf-8", timeout=30
+            sys.executable, command, env={**around, **environ}, cwd=tmp_path, encoding="utf-8", timeout=60
         )
         started.append(child)
         return child
@@ -350,6 +350,7 @@ def test_a_chat_in_a_terminal(ipython: Terminal, replay: str) -> None:
     child.sendintr()
     child.expect_exact("■ stopped")
     child.expect_exact("> ")
+    await_reading(child.pid)
     child.sendintr()  # at the prompt it ends the conversation
     child.expect_exact("Enter sends")
     child.expect_exact("> ")
@@ -395,7 +396,7 @@ def test_the_command_has_colours_on_a_terminal_only(tmp_path: Path) -> None:
         ({"TERM": "dumb"}, "`code`"),
     ):
         child = pexpect.spawn(sys.executable, command, env={**environ, **changed}, cwd=tmp_path, encoding="utf-8")
-        child.expect(pexpect.EOF, timeout=30)
+        child.expect(pexpect.EOF, timeout=60)
         assert expected in child.before
         assert (tmp_path / "kept.md").read_text() == plain
     piped = subprocess.run([sys.executable, *command], env=environ, cwd=tmp_path, capture_output=True, check=True)

@@ -216,7 +216,9 @@ HOOKED = """
 def test_hooks_are_refused_until_python_allows_them() -> None:
     run = ran(HOOKED)
     assert run.error is not None and run.error.kind == "not_allowed"
-    assert run.error.sentence.endswith('If you trust this one, write in Python: composemagic.allow("hook"), or in a terminal: --allow hook')
+    assert run.error.sentence.endswith(
+        'If you trust this one, write in Python: composemagic.allow("hook"), or in a terminal: --allow hook'
+    )
     assert run.error.mark is not None and "script" in run.error.mark.source.line(run.error.mark.line)
     undo = composemagic.allow("hook")
     try:
@@ -248,7 +250,7 @@ def test_hooks_that_fail(script: str, sentence: str) -> None:
 def test_a_hook_that_blocks_does_not_hold_up_the_loop() -> None:
     gate = threading.Event()
     composemagic_gate = (
-        "import tests.test_jobs_people as t\\ndef hook(*v, **k):\\n  t.GATES[-1].wait(10)\\n  return 'late'"
+        "import tests.test_jobs_people as t\\ndef hook(*v, **k):\\n  t.GATES[-1].wait(60)\\n  return 'late'"
     )
     GATES.append(gate)
     undo = composemagic.allow("hook")
@@ -257,7 +259,7 @@ def test_a_hook_that_blocks_does_not_hold_up_the_loop() -> None:
         assert output("  job: {input: 1}") == 1
         assert not run.done
         gate.set()
-        assert run.result(10) == "late"
+        assert run.result(60) == "late"
     finally:
         undo()
 
@@ -266,9 +268,7 @@ GATES: list[threading.Event] = []
 
 
 def test_what_cannot_be_allowed() -> None:
-    with pytest.raises(
-        UsageError, match=r"`allow` knows `shell`, `hook`, .*not `shel`; did you mean `shell`"
-    ):
+    with pytest.raises(UsageError, match=r"`allow` knows `shell`, `hook`, .*not `shel`; did you mean `shell`"):
         composemagic.allow("shel")
 
 

@@ -34,7 +34,7 @@ from hypothesis.stateful import (
 from tests.conftest import Executed, Kernel, started_kernel
 
 SOAK = os.environ.get("COMPOSEMAGIC_SOAK") == "1"
-SECONDS = 20
+SECONDS = 60
 CELLS = ("one", "two", "three")
 ENDLESS = 100_000  # words
 
@@ -116,16 +116,16 @@ START = """
 import gc, json, os, threading, asyncio
 from pathlib import Path
 import composemagic, composemagic.engine.loop as loops
+from tests.processes import open_files
 
 def look(thoroughly):
     if thoroughly:
         gc.collect()
-    ends = [os.readlink(end) for end in Path("/proc/self/fd").iterdir() if end.is_symlink()] if Path("/proc/self/fd").exists() else []
     runs = {name: globals()[name] for name in ("one", "two", "three") if name in globals()}
     return json.dumps({
         "runs": {name: [run.status, run.text, run.error and run.error.kind] for name, run in runs.items()},
         "tasks": len(asyncio.all_tasks(loops.private_loop().loop)),
-        "sockets": sum(end.startswith("socket:") for end in ends),
+        "sockets": sum(end.startswith("socket:") for end in open_files()),
         "threads": sorted(thread.name for thread in threading.enumerate()),
     })
 """
@@ -196,6 +196,7 @@ class Notebook(Kernel):
             "", silent=True, store_history=False, user_expressions={"seen": f"look({thoroughly})"}
         )
         reply = self._reply(sent, time.monotonic() + SECONDS)
+        self._is_idle(sent)  # an interrupt that comes before that would hit this
         seen = reply["content"]["user_expressions"]["seen"]
         assert seen["status"] == "ok", seen
         found: dict[str, Any] = json.loads(eval(seen["data"]["text/plain"]))
@@ -206,10 +207,14 @@ class Notebook(Kernel):
         content = {"comm_id": button, "data": {"method": "custom", "content": {"event": "click"}}}
         message = self.client.session.msg("comm_msg", content)
         self.client.shell_channel.send(message)
+        self._is_idle(str(message["header"]["msg_id"]))
+
+    def _is_idle(self, sent: str) -> None:
+        """Wait until the kernel has done what it was sent."""
         end, done = time.monotonic() + SECONDS, Executed()
         while True:
             heard = self._next(end, SECONDS, done)
-            is_ours = heard["parent_header"].get("msg_id") == message["header"]["msg_id"]
+            is_ours = heard["parent_header"].get("msg_id") == sent
             if is_ours and heard["msg_type"] == "status" and heard["content"]["execution_state"] == "idle":
                 return
 
@@ -411,7 +416,7 @@ GONE = "component: {type: echo, text: gone}\n"  # takes the place of what a cell
 
 def restart(notebook: Notebook) -> None:
     notebook.manager.restart_kernel(now=True)
-    notebook.client.wait_for_ready(timeout=60)
+    notebook.client.wait_for_ready(timeout=180)
     warm(notebook)
 
 

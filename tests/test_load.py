@@ -239,8 +239,7 @@ def test_a_workflow_is_chosen_by_its_id() -> None:
 
 def test_the_only_workflow_that_is_not_private_runs_where_none_is_named() -> None:
     text = (
-        "component: {type: echo}\n"
-        "workflows:\n  - {id: inner, private: true, jobs: [{}]}\n  - {id: chat, jobs: [{}]}\n"
+        "component: {type: echo}\nworkflows:\n  - {id: inner, private: true, jobs: [{}]}\n  - {id: chat, jobs: [{}]}\n"
     )
     loaded = load(text)
     assert loaded.plan().id == "chat"

@@ -76,6 +76,32 @@ def test_two_faces_exclude_each_other(notebook: Kernel, yaml: str) -> None:
     assert done.error is not None and "`--form` and `--chat` exclude each other" in done.error[2]
 
 
+@pytest.mark.parametrize("option", ["--trace", "--background", "--quiet"])
+@pytest.mark.parametrize("face", ["--form", "--chat", "--race", "--sweep t=0,1"])
+def test_what_only_a_run_can_be_is_no_option_of_a_face(notebook: Kernel, yaml: str, face: str, option: str) -> None:
+    done = notebook.execute(f"%%compose {face} {option} -i prompt=x\n{yaml}")
+    assert (
+        done.error is not None and f"`{face.split(maxsplit=1)[0]}` and `{option}` exclude each other" in done.error[2]
+    )
+
+
+def test_plain_text_in_the_background_says_where_it_will_be(notebook: Kernel, yaml: str) -> None:
+    notebook.execute("%config ComposeMagics.display = 'plain'")
+    try:
+        said = "runs on in the background; `composemagic.runs[-1]` shows it\n"
+        done = notebook.execute(f"%%compose --background -o run -i prompt=x\n{yaml}")
+        assert done.streams["stdout"] == said
+        done = notebook.execute("import composemagic\nrun.wait()\ncomposemagic.runs[-1].run is run")
+        assert done.text == "True" and done.streams == {"stdout": "", "stderr": ""}
+    finally:
+        notebook.execute("%config ComposeMagics.display = 'auto'")
+
+
+def test_a_workflow_and_its_run_have_two_names(notebook: Kernel, yaml: str) -> None:
+    done = notebook.execute(f"%%compose answer -i prompt=x -o answer\n{yaml}")
+    assert done.error is not None and "`answer` cannot be both the workflow and its run" in done.error[2]
+
+
 def test_a_trace_stands_below_the_answer(notebook: Kernel, yaml: str) -> None:
     done = notebook.execute(f"%%compose --trace -i prompt=hello -o run\n{yaml}")
     assert "POST" in shows(done) and '"content": "hello"' in shows(done)
@@ -109,6 +135,6 @@ def test_a_speed_that_is_none(notebook: Kernel, yaml: str, speed: str) -> None:
 
 
 def test_a_question_mark_tells_the_inputs(notebook: Kernel, yaml: str) -> None:
-    reply = notebook.client.inspect("talk", 4, reply=True, timeout=30)
+    reply = notebook.client.inspect("talk", 4, reply=True, timeout=60)
     told = reply["content"]["data"]["text/plain"]
     assert "prompt" in told and "0.7" in told and "required" in told

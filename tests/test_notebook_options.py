@@ -104,6 +104,31 @@ def test_a_language_that_is_not_spoken(notebook: Kernel) -> None:
     notebook.execute("%config ComposeMagics.language = None")  # IPython keeps even what was refused
 
 
+def test_a_list_of_what_is_allowed_counts_as_a_whole(notebook: Kernel) -> None:
+    setting = "get_ipython().magics_manager.registry['ComposeMagics'].allow"
+    is_allowed = f"from composemagic.allowance import is_allowed\nis_allowed('shell'), {setting}"
+    wrong = "%config ComposeMagics.allow = ['shell', 'A_KEY=ftp://x']"
+    for _ in range(2):  # the same line is refused again
+        assert "no host that a secret can go to" in notebook.execute(wrong).streams["stderr"]
+        assert notebook.execute(is_allowed).text == "(False, [])"
+    for listed in (["shell"], ["shell", "hook"]):
+        notebook.execute(f"%config ComposeMagics.allow = {listed}")
+        assert notebook.execute(is_allowed).text == f"(True, {listed})"
+    notebook.execute(wrong)
+    assert notebook.execute(is_allowed).text == "(True, ['shell', 'hook'])"
+    notebook.execute("%config ComposeMagics.allow = []")
+    assert notebook.execute(is_allowed).text == "(False, [])"
+
+
+def test_unloading_undoes_the_prices(notebook: Kernel) -> None:
+    prices = "from composemagic.prices import prices; len(prices())"
+    notebook.execute("%config ComposeMagics.prices = {'m': (1, 2)}")
+    assert notebook.execute(prices).text == "1"
+    notebook.execute("%unload_ext composemagic")
+    assert notebook.execute(prices).text == "0"
+    notebook.execute("%load_ext composemagic\n%config ComposeMagics.language = 'en'")
+
+
 def test_unloading_undoes_the_language(notebook: Kernel) -> None:
     notebook.execute("%config ComposeMagics.language = 'zh'\n%unload_ext composemagic")
     assert notebook.execute("from composemagic.words import language; language()").text == "'en'"
@@ -139,12 +164,28 @@ def test_a_cell_without_a_file_and_a_body_is_empty(notebook: Kernel) -> None:
         (" as text", "3", "3"),
         (" as select/1,2", "1", "1"),
         (" as integer", "3", 3),
+        (" as list", "[1, 2]", [1, 2]),
+        (" as text[]", '["a", "b"]', ["a", "b"]),
+        (" as integer[]", "[1, 2]", [1, 2]),
+        (" as object[]", '[{"name": "Ada"}]', [{"name": "Ada"}]),
+        (" as text", "[1, 2]", "[1, 2]"),
     ],
 )
 def test_a_value_on_the_line_is_a_scalar_of_yaml(notebook: Kernel, cast: str, text: str, expected: object) -> None:
     cell = f"component:\n  type: echo\n  action:\n    value: ${{input.n{cast}}}"
     assert notebook.execute(f"%%compose -i n='{text}' -o answer\n{cell}").error is None
     assert notebook.execute("answer.output").text == repr(expected)
+
+
+@pytest.mark.parametrize("text", ["5", "[1", '{"a": 1}', "a"])
+def test_what_is_no_list_is_told(notebook: Kernel, text: str) -> None:
+    cell = "component:\n  type: echo\n  action:\n    value: ${input.n as object[]}"
+    assert "is no list" in str(notebook.execute(f"%%compose -i n='{text}'\n{cell}").error)
+
+
+def test_an_input_is_varied_once(notebook: Kernel) -> None:
+    done = notebook.execute(f"%%compose --sweep text=a,b --sweep text=c\n{ECHO}")
+    assert "`--sweep text=...` stands there twice; its values stand in one: `--sweep text=A,B,...`" in str(done.error)
 
 
 def test_inputs_from_variables_of_their_names(notebook: Kernel) -> None:
@@ -204,17 +245,15 @@ def test_a_quiet_cell_shows_nothing_and_keeps_its_run(notebook: Kernel) -> None:
     assert done.error is not None  # an error is never quiet
 
 
-SLOW = """\
-workflow: {jobs: [{id: wait, type: delay, duration: 0.3s}, {id: say, depends_on: [wait], input: {}}]}
-component: {type: echo, value: at last}
-"""
+GATED = "import threading\ngate = threading.Event()\ndef held():\n    assert gate.wait(60)\n    return 'at last'"
 
 
 def test_a_run_in_the_background_lets_other_cells_run(notebook: Kernel) -> None:
-    done = notebook.execute(f"%%compose --background -o run\n{SLOW}")
+    notebook.execute(GATED)
+    done = notebook.execute("%%compose --background -o run\ncomponent: {type: function, function: held}")
     assert done.error is None and done.outputs  # its view stands there
     assert notebook.execute("run.status").text == "'running'"
-    assert notebook.execute("run.wait(); run.text").text == "'at last'"
+    assert notebook.execute("gate.set(); run.wait(); run.text").text == "'at last'"
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,9 @@ def test_classroom(tmp_path: Path) -> None:
     """The lesson: each feature leaves what a reader of the saved notebook sees."""
     lesson = shutil.copy(ROOT / "notebooks" / "10-classroom.ipynb", tmp_path)  # it writes a recording beside itself
     notebook = executed(Path(lesson))
-    cells = {word: shown(the_cell(notebook, word)) for word in ("story.form(", "temperature=[", "style=[", "story.race(")}
+    cells = {
+        word: shown(the_cell(notebook, word)) for word in ("story.form(", "temperature=[", "style=[", "story.race(")
+    }
     assert "max_tokens" in cells["story.form("]
     assert cells["temperature=["].count("✓") == 3 and cells["style=["].count("✓") == 2
     assert "With streaming the first word is there after" in cells["story.race("]

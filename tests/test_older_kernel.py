@@ -90,7 +90,7 @@ def test_a_form_runs(notebook: Kernel, replay: str) -> None:
     done = notebook.execute(
         f"form = {MAGICS}.faces['F']\nform._run_button.click()\n"
         "import asyncio\nwhile form.run is None: await asyncio.sleep(0.01)\n"
-        "form.run.wait()\nform.answer.closed.result(20)\nform.run.status"
+        "form.run.wait()\nform.answer.closed.result(60)\nform.run.status"
     )
     assert done.text == "'done'"
 

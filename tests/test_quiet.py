@@ -106,7 +106,7 @@ def test_the_mcp_sdk_does_not_log_what_a_server_repeats(tool: str, said: str) ->
             " headers: {Authorization: 'Bearer ${env.MY_API_KEY}'}}"
         )
         run = composemagic.load(yaml, env={"MY_API_KEY": KEY}).start({})
-        assert run.wait(30)
+        assert run.wait(60)
     assert said in f"{run.output} {run.error}"
     assert KEY not in repr(run.events) + str(run.error)
     assert names(records) == []

@@ -39,6 +39,7 @@ class Life(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.runs: list[tuple[str, Run]] = []
+        self.others = _tasks()  # what other tests keep on the loop is not ours
         self.stopped: set[str] = set()
         self.answered: set[str] = set()
         self.edit("quick")
@@ -73,7 +74,7 @@ class Life(RuleBasedStateMachine):
     def wait(self, data: Any) -> None:
         kind, run = data.draw(st.sampled_from(self.runs))
         ends = KINDS[kind][1] or run.id in self.stopped | self.answered
-        assert run.wait(10 if ends else 0.001) is bool(ends) or run.done
+        assert run.wait(60 if ends else 0.001) is bool(ends) or run.done
 
     @precondition(lambda self: self.runs)
     @rule(data=st.data())
@@ -111,16 +112,19 @@ class Life(RuleBasedStateMachine):
     def teardown(self) -> None:
         for _, run in self.runs:
             run.cancel()
-        assert all(run.wait(10) for _, run in self.runs)
+        assert all(run.wait(60) for _, run in self.runs)
         self.every_status = [run.status for _, run in self.runs]
         assert not set(self.every_status) & OPEN
-        end = time.monotonic() + 10
-        while left := private_loop().submit(_tasks()).result(10):
+        end = time.monotonic() + 60
+        while left := _tasks() - self.others:
             assert time.monotonic() < end, left
 
 
-async def _tasks() -> list[str]:
-    return [str(task) for task in asyncio.all_tasks() - {asyncio.current_task()}]
+def _tasks() -> set[asyncio.Task[Any]]:
+    async def tasks() -> set[asyncio.Task[Any]]:
+        return {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
+
+    return private_loop().submit(tasks()).result(60)
 
 
 TestLife = Life.TestCase

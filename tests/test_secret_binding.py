@@ -61,7 +61,7 @@ def ended(action: str, net: Net, env: dict[str, str] | None = None, value: Any =
     yaml = "component:\n  type: http-client\n" + "".join(f"  {line}\n" for line in action.splitlines())
     workflow = composemagic.load(yaml, transport=net, env={"OPENAI_API_KEY": KEY} if env is None else env)
     run = workflow.start({} if value is None else value, **how)
-    assert run.wait(10)
+    assert run.wait(60)
     return run
 
 
@@ -79,7 +79,7 @@ BEARER = "headers: {Authorization: 'Bearer ${env.OPENAI_API_KEY}'}"
 def test_the_seed_workflow_needs_no_question() -> None:
     net = Net({"choices": [{"message": {"content": "hello"}, "finish_reason": "stop"}]})
     run = composemagic.load(SEED, transport=net, env={"OPENAI_API_KEY": KEY}).start({"prompt": "hi"}, consents=True)
-    assert run.wait(10)
+    assert run.wait(60)
     assert [request.url.host for request in net.asked] == ["api.openai.com"]
     assert net.asked[0].headers["authorization"] == f"Bearer {KEY}"
 
@@ -109,7 +109,7 @@ def test_a_copied_document_cannot_send_the_key_elsewhere(own: str, other: str) -
     except composemagic.DocumentError:
         return
     run = workflow.start({"prompt": "hi"})
-    assert run.wait(10) and run.status == "failed" and run.error is not None
+    assert run.wait(60) and run.status == "failed" and run.error is not None
     assert not net.asked and KEY not in repr(run.events) + str(run.error)
 
 
@@ -143,7 +143,7 @@ def test_nothing_that_fails_so_is_tried_again() -> None:
         run = composemagic.load(yaml, transport=net, env={"OPENAI_API_KEY": KEY}).start({})
     except composemagic.DocumentError:
         pytest.skip("retry is written otherwise here")
-    assert run.wait(10)
+    assert run.wait(60)
     refused(run)
 
 
@@ -247,7 +247,7 @@ def test_what_is_no_address_is_said_so(address: str) -> None:
 def test_the_headers_of_another_component_are_bound_as_well() -> None:
     yaml = f"component: {{type: mcp-client, url: 'https://evil.example/mcp', tool: x, {BEARER}}}"
     run = composemagic.load(yaml, env={"OPENAI_API_KEY": KEY}).start({})
-    assert run.wait(20)
+    assert run.wait(60)
     assert 'composemagic.allow("OPENAI_API_KEY", "https://evil.example")' in refused(run)
 
 
@@ -283,10 +283,10 @@ components:
     net = Net()
     workflow = composemagic.load(yaml, transport=net, env={"OPENAI_API_KEY": KEY})
     run = workflow.start({"to": "https://evil.example/"})
-    assert run.wait(10)
+    assert run.wait(60)
     assert "evil.example" in refused(run) and not net.asked
     run = workflow.start({"to": f"{OWN}/"})
-    assert run.wait(10) and run.status == "done", run.error
+    assert run.wait(60) and run.status == "done", run.error
     assert net.asked[0].headers["authorization"] == f"Bearer {KEY}"
     assert KEY not in repr(run.jobs) and KEY not in repr(run.events)
 
@@ -300,7 +300,7 @@ def test_basic_authentication() -> None:
         ]
     )
     run = composemagic.load(yaml, transport=net, env={"SHOP_USER": "ada", "SHOP_PASSWORD": "lovelace1"}).start({})
-    assert run.wait(10) and run.status == "done", run.error
+    assert run.wait(60) and run.status == "done", run.error
     assert net.asked[0].headers["authorization"] == "Basic YWRhOmxvdmVsYWNlMQ=="
 
 
@@ -375,12 +375,12 @@ def test_a_file_beside_the_document_does_not_lead_the_users_key_away(
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     net = Net()
     run = composemagic.load(folder / "compose.yml", transport=net).start({})
-    assert run.wait(10)
+    assert run.wait(60)
     refused(run)
     monkeypatch.delenv("OPENAI_API_KEY")
     (folder / ".env").write_text(f"OPENAI_BASE_URL=https://llm.example\nOPENAI_API_KEY={KEY}\n")
     run = composemagic.load(folder / "compose.yml", transport=net).start({})
-    assert run.wait(10) and run.status == "done", run.error
+    assert run.wait(60) and run.status == "done", run.error
 
 
 NEARNESS = [  # where the address and the key come from: `-e`, the process, the `.env` beside the document; is it the key's own?

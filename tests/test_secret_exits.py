@@ -134,7 +134,7 @@ def ran(answer: Any, output: str = "", status: int = 200, **headers: str) -> Run
     )
     workflow = composemagic.load(yaml, transport=Echoing(answer, status, **headers), env={"OPENAI_API_KEY": KEY})
     run = workflow.start({})
-    assert run.wait(20)
+    assert run.wait(60)
     return run
 
 
@@ -178,7 +178,7 @@ class _Cut(httpx.AsyncByteStream):
 def test_a_stream_that_is_cut_keeps_its_text(text: str, shown: str) -> None:
     yaml = YAML.format(output=f"output: {TEXT}", stream="true")
     run = composemagic.load(yaml, transport=Cut(["so far ", text]), env={"OPENAI_API_KEY": KEY}).start({})
-    assert run.wait(10) and run.status == "failed" and run.text == f"so far {shown}"
+    assert run.wait(60) and run.status == "failed" and run.text == f"so far {shown}"
     assert not leaks(everything(run)) and KEY[:-1] not in everything(run)
 
 
@@ -193,7 +193,7 @@ def test_an_error_with_what_no_view_shows_between_the_letters() -> None:
     run = composemagic.load(
         YAML.format(output="", stream="false"), transport=Wide([]), env={"OPENAI_API_KEY": KEY}
     ).start({})
-    assert run.wait(10) and run.error is not None
+    assert run.wait(60) and run.error is not None
     assert not leaks(plain(everything(run))) and "***" in run.error.sentence
 
 
@@ -272,7 +272,7 @@ def test_an_error_in_a_stream_and_what_ignores_it() -> None:
         yaml = YAML.format(output="", stream="false") + f"workflow: {{job: {{{on_error}}}}}\n"
         transport = Echoing({"error": {"message": f"wrong key {KEY}"}}, 400)
         run = composemagic.load(yaml, transport=transport, env={"OPENAI_API_KEY": KEY}).start({})
-        assert run.wait(10) and not leaks(everything(run)), leaks(everything(run))
+        assert run.wait(60) and not leaks(everything(run)), leaks(everything(run))
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -313,7 +313,7 @@ def test_the_input_is_told_without_the_keys_of_the_document(naming: str) -> None
     stubborn = _Stubborn()
     given = {"prompt": f"is {quote(KEY, safe='')} a key? {KEY}", "of": [KEY, 7, "only-a-word"], "thing": stubborn}
     run = composemagic.load(yaml, env=env).start(given)
-    assert run.wait(20)
+    assert run.wait(60)
     (started,) = (event for event in run.events if isinstance(event, composemagic.RunStarted))
     assert started.input == {"prompt": "is *** a key? ***", "of": ["***", 7, "only-a-word"], "thing": stubborn}
     assert run.input is given and given["of"] == [KEY, 7, "only-a-word"]  # the run itself has what it was given
@@ -322,7 +322,7 @@ def test_the_input_is_told_without_the_keys_of_the_document(naming: str) -> None
 def test_an_input_without_keys_is_told_as_it_is() -> None:
     given = {"prompt": "x", "n": 1}
     run = composemagic.load(document("http://127.0.0.1:9"), env={"MY_API_KEY": KEY}).start(given)
-    assert run.wait(20) and isinstance(run.events[0], composemagic.RunStarted) and run.events[0].input is given
+    assert run.wait(60) and isinstance(run.events[0], composemagic.RunStarted) and run.events[0].input is given
 
 
 # -- what is asked of people --------------------------------------------------------------------------------------------------
@@ -379,7 +379,7 @@ def test_no_log_tells_it() -> None:
     try:
         with answering(_Answering) as base:
             run = composemagic.load(document(base), env={"MY_API_KEY": KEY}).start({})
-            assert run.wait(10)
+            assert run.wait(60)
     finally:
         root.removeHandler(handler)
         root.setLevel(before)

@@ -114,7 +114,7 @@ def test_colab_is_asked_on_the_thread_of_the_caller(colab: list[str]) -> None:
     workflow.start({}, local=True, begins=False).cancel()  # begun, it would itself ask for what its own host gets
     assert colab == []
     run = workflow.start({})
-    assert colab == ["LAB_KEY"] and run.wait(10)
+    assert colab == ["LAB_KEY"] and run.wait(60)
     assert colab == ["LAB_KEY"] and run.error is not None and run.error.kind == "connect"
 
 
@@ -302,7 +302,7 @@ def test_a_terminal_is_asked_once(elsewhere: str, home: Path) -> None:
 
     def start() -> Any:
         return pexpect.spawn(
-            sys.executable, ["-m", "composemagic", "run"], cwd=str(home), env=environ, encoding="utf-8", timeout=30
+            sys.executable, ["-m", "composemagic", "run"], cwd=str(home), env=environ, encoding="utf-8", timeout=60
         )  # type: ignore[arg-type]
 
     terminal = start()
@@ -344,7 +344,7 @@ def test_a_key_is_typed_below_the_cell(kernel: Any) -> None:
     cell = "%%compose -o run\ncomponent: {type: http-client, endpoint: 'http://127.0.0.1:9/', max_retries: 0, headers: {A: '${env.TYPED_API_KEY}'}}"
     for answer, sentence in (("", "`TYPED_API_KEY` is not set"), (KEY, "Nothing listens at 127.0.0.1:9")):
         sent = kernel.submit(cell)
-        asked = kernel.client.get_stdin_msg(timeout=30)["content"]
+        asked = kernel.client.get_stdin_msg(timeout=60)["content"]
         assert asked["password"] and asked["prompt"].startswith("TYPED_API_KEY (not shown")
         kernel.client.input(answer)
         done = kernel.collect(sent)

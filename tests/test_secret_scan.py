@@ -264,8 +264,8 @@ def serving(document: str) -> Iterator[tuple[httpx.Client, httpx.Client]]:
     found = load_all(document, env={"CANARY_API_KEY": KEY})
     with (
         Serving(found, wanted(found[0], port=0)) as server,
-        httpx.Client(base_url=server.url, timeout=30) as api,
-        httpx.Client(base_url=str(server.page_url), timeout=30) as page,
+        httpx.Client(base_url=server.url, timeout=60) as api,
+        httpx.Client(base_url=str(server.page_url), timeout=60) as page,
     ):
         yield api, page
 

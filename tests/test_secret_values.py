@@ -115,7 +115,7 @@ def test_a_key_that_no_provider_gives(value: str, what: str) -> None:
     assert caught.value.sentence == sentence.replace(" (given with -e)", "")
     yaml = "component: {type: http-client, endpoint: 'http://127.0.0.1:1/', headers: {X: '${env.A_KEY}'}}"
     run = composemagic.load(yaml, env={"A_KEY": value}).start({})
-    assert run.wait(10) and run.error is not None and run.error.sentence == sentence
+    assert run.wait(60) and run.error is not None and run.error.sentence == sentence
 
 
 def test_a_key_with_its_scheme() -> None:
@@ -253,7 +253,7 @@ SHOWN = [
 @pytest.mark.parametrize("yaml", SHOWN)
 def test_no_output_shows_it(yaml: str) -> None:
     run = composemagic.load(yaml, env={"A_KEY": KEY}).start({})
-    assert run.wait(10) and run.status == "failed" and run.error is not None
+    assert run.wait(60) and run.status == "failed" and run.error is not None
     assert CLOSED in run.error.sentence
     assert KEY not in repr(run.events) + run.text + repr(run.output) + str(run.error) + repr(run.jobs) + repr(run)
 
@@ -284,7 +284,7 @@ def test_no_component_is_given_it(yaml: str) -> None:
     except composemagic.DocumentError as error:
         pytest.fail(str(error))
     run = workflow.start({})
-    assert run.wait(10) and run.status == "failed" and run.error is not None
+    assert run.wait(60) and run.status == "failed" and run.error is not None
     undo()
     kind = workflow._plan.jobs[0].action.component.type
     assert run.error.kind == "not_allowed"
@@ -298,7 +298,7 @@ def test_a_component_type_may_be_allowed() -> None:
     workflow = composemagic.load(yaml, env={"A_KEY": KEY, "B_KEY": KEY}, functions={"f": lambda a: seen.append(a) or a})
     undo = composemagic.allow("A_KEY", "function")
     run = workflow.start({})
-    assert run.wait(10) and run.status == "done", run.error
+    assert run.wait(60) and run.status == "done", run.error
     undo()
     assert seen == [f"x {KEY}"] and run.output == "x ***"
 
@@ -308,7 +308,7 @@ def test_a_program_that_prints_all_variables(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("SOME_API_KEY", KEY)
     undo = composemagic.allow("shell")
     run = composemagic.load("component: {type: shell, command: [env]}").start({})
-    assert run.wait(10)
+    assert run.wait(60)
     undo()
     assert run.status == "done" and "SOME_API_KEY=***" in repr(run.output) and KEY not in repr(run.output)
 
@@ -357,7 +357,7 @@ components:
 """
     workflow = composemagic.load(yaml, transport=httpx.MockTransport(answer), env={"OPENAI_API_KEY": KEY})
     run = workflow.start({})
-    assert run.wait(10) and run.status == "done", run.error
+    assert run.wait(60) and run.status == "done", run.error
     assert asked[0].headers["authorization"] == f"Bearer {KEY}"
 
 
@@ -395,6 +395,6 @@ def test_a_component_of_a_package_asks_for_its_request_to_be_opened() -> None:
     undo = composemagic.register_component(Telling)  # type: ignore[arg-type]
     yaml = "component: {type: telling, headers: {a: '${env.OPENAI_API_KEY}', b: x}}"
     run = composemagic.load(yaml, env={"OPENAI_API_KEY": KEY}).start({})
-    assert run.wait(10) and run.status == "done", run.error
+    assert run.wait(60) and run.status == "done", run.error
     undo()
     assert seen == ["{'a': ***, 'b': 'x'}", ("https://api.openai.com/v1", {"a": KEY, "b": "x"}, None)]

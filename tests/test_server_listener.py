@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +18,7 @@ import composemagic
 from composemagic.api import load_all
 from composemagic.errors import DocumentError, UsageError
 from composemagic.server.serving import Serving, serve, wanted
+from tests.conftest import free_port
 
 
 class Service(ThreadingHTTPServer):
@@ -45,16 +47,11 @@ class _Answers(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer)
         self.wfile.flush()
-        with httpx.Client() as client:
+        with httpx.Client(timeout=60) as client:
             self.server.answered += [client.send(one) for one in self.server.callbacks(number, body)]
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name in the standard library
         pass
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
 
 
 LISTENER = """
@@ -75,7 +72,7 @@ component:
   action:
     endpoint: SERVICE/start
     body: {prompt: "${input.prompt as text}"}
-    completion: {type: callback, wait_for: "${response.task_id}", timeout: 20s}
+    completion: {type: callback, wait_for: "${response.task_id}", timeout: 60s}
     output: ${result}
 """
 BULK = LISTENER.replace(
@@ -96,7 +93,7 @@ class Bench:
         self.serving: Serving = stack.enter_context(serve(workflows, wanted(workflows[0], port=0, with_page=False)))
 
     def ask(self, prompt: str) -> httpx.Response:
-        return httpx.post(f"{self.serving.url}/workflows/runs", json={"input": {"prompt": prompt}, "output_only": True}, timeout=30)  # fmt: skip
+        return httpx.post(f"{self.serving.url}/workflows/runs", json={"input": {"prompt": prompt}, "output_only": True}, timeout=60)  # fmt: skip
 
     @property
     def url(self) -> str:
@@ -138,9 +135,12 @@ def test_a_callback_completes_its_run(bench: Made) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert answers == {"a": "said a", "b": "said b", "c": "said c"}
-    assert {(one.status_code, one.content) for one in made.service.answered} == {(200, b"")}
+    end = time.monotonic() + 60
+    while len(made.service.answered) < 3 and time.monotonic() < end:
+        time.sleep(0.01)  # a run may have its answer before the service that called back has one
+    assert [(one.status_code, one.content) for one in made.service.answered] == [(200, b"")] * 3
 
 
 def test_a_status_that_ends_nothing_is_passed_over(bench: Made) -> None:
@@ -176,7 +176,7 @@ def test_several_in_one(bench: Made) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert sorted(answers) == ["job-1", "job-2", "job-3"]
 
 
@@ -228,7 +228,7 @@ component:
     endpoint: http://127.0.0.1:{port}/form?id=none
     headers: {{Content-Type: application/x-www-form-urlencoded}}
     body: {{text: x}}
-    completion: {{type: callback, wait_for: "${{input.id}}", timeout: 10s}}
+    completion: {{type: callback, wait_for: "${{input.id}}", timeout: 60s}}
     output: ${{result}}
 """
     workflows = load_all(text)
@@ -238,7 +238,7 @@ component:
         httpx.get(f"http://127.0.0.1:{port}/get?text=of%20a%20query").raise_for_status()
         for name, expected in (("form", "of a form"), ("any", "of a query")):
             answer = httpx.post(
-                f"{serving.url}/workflows/runs", json={"workflow_id": name, "output_only": True}, timeout=20
+                f"{serving.url}/workflows/runs", json={"workflow_id": name, "output_only": True}, timeout=60
             )
             assert answer.json() == expected
     with pytest.raises(httpx.ConnectError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import sys
 from typing import Any
 
@@ -14,7 +13,7 @@ from composemagic import RunError
 from composemagic.components.http_server import process
 from composemagic.server.serving import for_others
 from composemagic.transport import connection, reach
-from tests.conftest import ROOT, EchoServer
+from tests.conftest import ROOT, EchoServer, free_port
 
 pytest.importorskip("lxml")
 pytest.importorskip("uvicorn")
@@ -193,8 +192,7 @@ def test_a_server_that_the_document_starts() -> None:
     """Its address is this computer's, and nobody's input."""
     undo = composemagic.allow("http-server")
     try:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = probe.getsockname()[1]
+        port = free_port()
         command = json.dumps([sys.executable, str(ROOT / "tests/servers/slow_start.py"), str(port)])
         text = f"component: {{type: http-server, start: {command}, port: {port}, action: {{path: /x, body: {{a: 1}}}}}}"
         workflow = for_others(composemagic.load(text))

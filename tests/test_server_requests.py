@@ -83,7 +83,7 @@ def served(_echo_thread: EchoServer) -> Iterator[Api]:
 
 @pytest.fixture(scope="module")
 def client(served: Api) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=served.url, timeout=20) as found:
+    with httpx.Client(base_url=served.url, timeout=60) as found:
         yield found
 
 

@@ -39,7 +39,7 @@ def on_loop(work: Callable[[Tasks], Awaitable[Any]], **limits: Any) -> Any:
         finally:
             await tasks.close(0)
 
-    return private_loop().submit(all_of_it()).result(30)
+    return private_loop().submit(all_of_it()).result(60)
 
 
 async def until(task: Task, holds: Callable[[], bool]) -> None:

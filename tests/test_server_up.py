@@ -6,11 +6,9 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,7 +28,8 @@ from composemagic.server import serving as room
 from composemagic.server.ports import bound
 from composemagic.server.serving import Serving
 from composemagic.workflow.controller import Controller, controller_of
-from tests.conftest import ROOT, FaultServer, started_kernel
+from tests.conftest import ROOT, FaultServer, free_port, started_kernel
+from tests.waiting import until
 
 CHAT = """
 workflow: {title: Chat, output: "${output as stream/text}"}
@@ -45,11 +44,6 @@ components:
   - {id: echo, type: echo, text: "${input.text}"}
   - {id: shop, type: http-client, base_url: https://shop.example, headers: {X-Key: "${env.SHOP_API_KEY}"}, action: {path: /, body: "${input}"}}
 """
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 # ── the controller, in every dialect ──
@@ -268,19 +262,19 @@ component:
 
 def test_a_stream_under_way_ends_with_an_event(faults: FaultServer) -> None:
     found = composemagic.load(stalled(faults)).serve(port=0)
-    with httpx.stream("POST", f"{found.url}/workflows/runs", json={"input": {}}, timeout=20) as answer:
+    with httpx.stream("POST", f"{found.url}/workflows/runs", json={"input": {}}, timeout=60) as answer:
         lines = answer.iter_lines()
         assert next(lines).startswith("data: ")
         stopping = threading.Thread(target=found.stop, args=(0.2,))
         stopping.start()
         rest = "\n".join(lines)
-    stopping.join(10)
+    stopping.join(60)
     assert 'event: error\ndata: {"kind":"stopped"' in rest.replace('": "', '":"').replace('", "', '","')
 
 
 def test_while_it_stops_nothing_new_begins(faults: FaultServer) -> None:
     found = composemagic.load(stalled(faults)).serve(port=0)
-    with httpx.stream("POST", f"{found.url}/workflows/runs", json={"input": {}}, timeout=20) as answer:
+    with httpx.stream("POST", f"{found.url}/workflows/runs", json={"input": {}}, timeout=60) as answer:
         pieces = answer.iter_bytes()  # which hangs up when it is forgotten
         assert next(pieces)
         stopping = threading.Thread(target=found.stop, args=(10,))
@@ -288,15 +282,8 @@ def test_while_it_stops_nothing_new_begins(faults: FaultServer) -> None:
         until(lambda: found._tasks._closing)
         refused = post(found)
         assert (refused.status_code, refused.json()["kind"]) == (503, "closing")
-    stopping.join(10)
+    stopping.join(60)
     assert not found.is_running
-
-
-def until(condition: Any, seconds: float = 15) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)  # between two looks
 
 
 # ── up and down, as processes ──
@@ -357,7 +344,7 @@ def test_what_up_says_works_as_it_stands(folder: Path, up: Any) -> None:
     """The line that is shown is run by a shell."""
     one = up("--port", "0", "--token")
     (line,) = re.findall(r"^  (curl .*)$", one.text, re.MULTILINE)
-    done = subprocess.run(line, shell=True, capture_output=True, encoding="utf-8", check=True, timeout=30)
+    done = subprocess.run(line, shell=True, capture_output=True, encoding="utf-8", check=True, timeout=60)
     assert "data: You" in done.stdout and "event: end" in done.stdout
     assert httpx.get(f"{one.address('API')}/workflows").status_code == 401
     assert httpx.get(one.address("Page")).status_code == 200
@@ -385,7 +372,7 @@ def test_several_workflows_and_what_they_miss_in_chinese(folder: Path, up: Any) 
 def test_a_second_interrupt_leaves_at_once(folder: Path, up: Any, faults: FaultServer) -> None:
     (folder / "compose.yml").write_text(stalled(faults), "utf-8")
     one = up("--port", "0", "--ui", "none")
-    with httpx.stream("POST", f"{one.address('API')}/workflows/runs", json={"input": {}}, timeout=20) as answer:
+    with httpx.stream("POST", f"{one.address('API')}/workflows/runs", json={"input": {}}, timeout=60) as answer:
         pieces = answer.iter_bytes()  # which hangs up when it is forgotten
         assert next(pieces)
         one.process.send_signal(signal.SIGINT)
@@ -536,9 +523,9 @@ def test_the_process_ends_with_an_event(faults: FaultServer, folder: Path) -> No
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8")
     assert process.stdout is not None
     url = process.stdout.readline().strip()
-    with httpx.stream("POST", f"{url}/workflows/runs", json={"input": {}}, timeout=20) as answer:
+    with httpx.stream("POST", f"{url}/workflows/runs", json={"input": {}}, timeout=60) as answer:
         pieces = answer.iter_text()
         next(pieces)
-        process.communicate("\n", timeout=20)
+        process.communicate("\n", timeout=60)
         assert "event: error" in "".join(pieces)
     assert process.returncode == 0

@@ -119,7 +119,8 @@ def test_a_long_stream_costs_its_length() -> None:
         return time.process_time() - begun
 
     asyncio.run(main(100))
-    assert asyncio.run(main(8000)) < 40 * max(asyncio.run(main(1000)), 0.005)
+    long, short = (min(asyncio.run(main(count)) for _ in range(3)) for count in (8000, 1000))
+    assert long < 40 * max(short, 0.005)  # of CPU, undisturbed once in three; the square would be 64 times
 
 
 @settings(max_examples=60, deadline=None)

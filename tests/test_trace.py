@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import json
 import re
+import time
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,13 +18,13 @@ import pytest
 import composemagic
 from composemagic.engine.events import Delta
 from composemagic.engine.run import Run
-from composemagic.engine.trace import Span, Trace, clipped_line, shown_of
+from composemagic.engine.trace import Row, Span, Trace, clipped_line, message_line, shown_of
 from composemagic.language.secret import is_secret
 from composemagic.notebook.trace import shown
 from composemagic.picture.arrival import Series, arrival
 from composemagic.picture.gantt import Bar, Lane, gantt
-from composemagic.picture.svg import Scale, escaped, ticks
-from composemagic.transport.exchange import Exchange, Room, Sent
+from composemagic.picture.svg import WIDTH, Scale, escaped, ticks, width_of
+from composemagic.transport.exchange import Exchange, Heard, Room, Sent
 from composemagic.transport.masking import Mask
 from composemagic.transport.secrets import Redactor
 from tests.conformance.faults import KEY
@@ -52,7 +54,7 @@ def traced(way: httpx.AsyncBaseTransport | None, yaml: str = "", key: str = KEY,
     text = yaml or CHAT.format(base="http://127.0.0.1:1")
     workflow = composemagic.load(text, env={"FAULTS_API_KEY": key}, transport=way)
     run = workflow.start(values or {"prompt": "Hello"}, trace=True)
-    assert run.wait(20)
+    assert run.wait(60)
     return run
 
 
@@ -65,7 +67,7 @@ def faulty(faults: FaultServer, name: str, **knobs: Any) -> Run:
     base = faults.url(name, **knobs).rstrip("/")
     workflow = composemagic.load(CHAT.format(base=base), env={"FAULTS_API_KEY": KEY, "FAULTS_BASE_URL": base})
     run = workflow.start({"prompt": "Hello"}, trace=True)
-    assert run.wait(20)
+    assert run.wait(60)
     return run
 
 
@@ -104,7 +106,7 @@ def test_a_trace_changes_nothing_of_the_run(faults: FaultServer) -> None:
     workflow = composemagic.load(CHAT.format(base=base), env={"FAULTS_API_KEY": KEY, "FAULTS_BASE_URL": base})
     with_trace, without = (workflow.start({"prompt": "x"}, trace=on) for on in (True, False))
     for run in (with_trace, without):
-        assert run.wait(10)
+        assert run.wait(60)
     said = [[type(event).__name__ for event in run.events if type(event) is not Delta] for run in (with_trace, without)]
     assert said[0] == said[1] and with_trace.text == without.text and without.trace is None
 
@@ -135,10 +137,12 @@ ENDS = [
 @pytest.mark.parametrize(("name", "knobs", "end", "words"), ENDS, ids=[one[0] for one in ENDS])
 def test_how_an_exchange_ends(name: str, knobs: Any, end: str, words: str, faults: FaultServer) -> None:
     base = faults.url(name, **knobs).rstrip("/")
-    yaml = CHAT.format(base=base) + "  timeout: {first: 0.3, read: 0.3, total: 5}\n  max_retries: 0\n"
+    # patient, lest another one is taken for one that stalls
+    patience = {"stall-mid": "{first: 60, read: 1}", "head-stall": "{first: 0.3}"}.get(name, "{first: 60, read: 60}")
+    yaml = CHAT.format(base=base) + f"  timeout: {patience}\n  max_retries: 0\n"
     workflow = composemagic.load(yaml, env={"FAULTS_API_KEY": KEY, "FAULTS_BASE_URL": base})
     run = workflow.start({"prompt": "Hello"}, trace=True)
-    assert run.wait(20)
+    assert run.wait(60)
     trace = trace_of(run)
     assert trace.exchanges[-1].end == end
     assert words in str(trace) and KEY not in str(trace)
@@ -202,7 +206,13 @@ components:
     trace = trace_of(traced(Streaming('{"ok": 1}', kind="application/json"), yaml, x=1))
     assert [(span.job, span.status) for span in trace.jobs] == [("one", "done"), ("two", "done")]
     assert [exchange.job for exchange in trace.exchanges] == ["one", "two"]
-    assert "no request was sent" in str(trace_of(traced(None, "component: {type: echo, text: Hi}", x=1)))
+    jobs = re.findall(r"^\[(\w+)\]  [\d.]+ s to [\d.]+ s$", str(trace), re.MULTILINE)
+    assert jobs == ["one", "two"]
+
+
+def test_without_a_request_there_is_when_its_jobs_ran() -> None:
+    trace = str(trace_of(traced(None, "component: {type: echo, text: Hi}", x=1)))
+    assert re.search(r"\n\n\[job-1\]  0.00 s to \d\.\d\d s\n\nno request was sent", trace)
 
 
 # -- bounds --------------------------------------------------------------------------------------------------------------
@@ -241,10 +251,12 @@ def test_a_long_event_in_small_reads_is_one_row() -> None:
 
 def test_a_trace_goes_with_its_run(faults: FaultServer) -> None:
     run = faulty(faults, "ok")
-    before = sum(isinstance(one, Trace) for one in gc.get_objects())
+    trace = weakref.ref(trace_of(run))
     del run
-    gc.collect()
-    assert sum(isinstance(one, Trace) for one in gc.get_objects()) < before
+    end = time.monotonic() + 60
+    while trace() is not None:  # the loop's thread may not have let go of it yet
+        assert time.monotonic() < end
+        gc.collect()
 
 
 # -- secrets and hostile texts -------------------------------------------------------------------------------------------
@@ -276,7 +288,7 @@ def test_a_key_is_masked_while_it_is_under_way() -> None:
     )
     run = workflow.start({"prompt": "Hello"}, trace=True, begins=False)
     run.begin()
-    assert run.wait(10) and "under way" in seen[0] and not leaks(seen[0])
+    assert run.wait(60) and "under way" in seen[0] and not leaks(seen[0])
 
 
 HEADERS = [
@@ -380,6 +392,27 @@ def test_hostile_texts_are_shown_and_do_nothing() -> None:
 def test_a_line_is_clipped() -> None:
     assert clipped_line("a\nb\tc") == "a↵b c"
     assert len(clipped_line("x" * 1000)) == 160 and clipped_line("x" * 1000).endswith("…")
+
+
+@pytest.mark.parametrize(
+    ("extracted", "spelt"),
+    [
+        ("hi there ", '"hi there "'),
+        ("o", '"o"'),  # not that of "object"
+        ('say "hi"\n', '"say \\"hi\\"\\n"'),
+        ("中文", '"中文"'),
+        ("中文", '"\\u4e2d\\u6587"'),
+        ("word " * 90, f'"{"word " * 90}"'),
+        ("plain text", "plain text"),
+    ],
+)
+def test_of_a_long_message_one_sees_what_was_extracted(extracted: str, spelt: str) -> None:
+    text = f'{{"id":"chatcmpl-{"0" * 90}","object":"chat.completion.chunk","choices":[{{"delta":{{"content":{spelt}}},"usage":null}}],"x":"{"y" * 300}"}}'
+    shown = message_line(Row(Heard(0.1, text), extracted))
+    assert shown.startswith('{"id":"chatcmpl-') and f'"content":{spelt}'[:80] in shown and len(shown) == 160
+    assert message_line(Row(Heard(0.1, text), None)) == clipped_line(text)
+    assert message_line(Row(Heard(0.1, text), "not there")) == clipped_line(text)
+    assert message_line(Row(Heard(0.1, "short", "delta"), "short")) == "delta: short"
 
 
 # -- pictures ------------------------------------------------------------------------------------------------------------
@@ -496,6 +529,17 @@ def test_the_grid_has_round_numbers(total: float, expected: list[str]) -> None:
     assert escaped("<&>" * 40).count("&lt;") == 33
 
 
+@pytest.mark.parametrize("total", [0.0, 3.4, 60, 7e-3])
+def test_what_is_written_stays_inside(total: float) -> None:
+    label = "翻译成中文然后总结并且润色最后发布出去"
+    kinds = ("job", "failed", "stopped", "wait", "request")
+    picture = parsed(gantt([Lane(label, [Bar(0, total, kind) for kind in kinds])], total, "Jobs"))
+    for text in picture.iter("{http://www.w3.org/2000/svg}text"):
+        wide = width_of(text.text or "")
+        left = float(text.attrib["x"]) - wide * {"start": 0, "middle": 0.5, "end": 1}[text.attrib["text-anchor"]]
+        assert left >= 0 and left + wide <= WIDTH, text.text
+
+
 def test_a_trace_in_a_page() -> None:
     run = traced(Streaming(delta("Hello "), delta("you"), END))
     data = shown(trace_of(run))
@@ -546,7 +590,7 @@ def test_what_is_recorded_need_not_be_kept(tmp_path: Path, monkeypatch: pytest.M
         MANY, transport=Streaming('{"ok": "' + "x" * 60 + '"}', kind="application/json"), record=file
     )
     run = workflow.start({"numbers": [1, 2, 3]}, trace=True)
-    assert run.wait(10)
+    assert run.wait(60)
     assert [exchange.is_whole for exchange in trace_of(run).exchanges] == [True, False, False]
     assert len(file.read_text("utf-8").splitlines()) == 3
 

@@ -98,7 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             if self.owner.hold is not None and number == 1:
                 self.owner.began.set()
-                self.owner.hold.wait(60)
+                self.owner.hold.wait(240)
 
 
 def cut(text: str) -> list[str]:

@@ -1,7 +1,8 @@
-"""A local model server for tests: `slow_start.py PORT [--healthy-after N] [--child-pid-file FILE] [--say WORDS] [--exit STATUS]`.
+"""A local model server for tests: `slow_start.py PORT [--healthy-after N] [--healthy-with FILE] [--child-pid-file FILE] [--say WORDS]
+[--exit STATUS]`.
 
 Answers JSON at any path with what it was asked and its own process id, an event stream at /v1/chat/completions, and 503 at
-/health for the first N looks. `--exit` ends it at once, `--stubborn` ignores SIGTERM, `--child-pid-file` starts a child that
+/health for the first N looks and until FILE is there. `--exit` ends it at once, `--stubborn` ignores SIGTERM, `--child-pid-file` starts a child that
 sleeps.
 """
 
@@ -29,10 +30,8 @@ class Answers(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         global looks
         looks += self.path == "/health"
-        self._send(
-            503 if self.path == "/health" and looks <= options.healthy_after else 200,
-            {"path": self.path, "looks": looks},
-        )
+        is_well = looks > options.healthy_after and (not options.healthy_with or Path(options.healthy_with).exists())
+        self._send(200 if is_well or self.path != "/health" else 503, {"path": self.path, "looks": looks})
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers.get("content-length", 0))) or "null")
@@ -66,6 +65,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("port", type=int)
     parser.add_argument("--healthy-after", type=int, default=0)
+    parser.add_argument("--healthy-with")
     parser.add_argument("--child-pid-file")
     parser.add_argument("--say", default="")
     parser.add_argument("--exit", type=int)
