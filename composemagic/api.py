@@ -187,7 +187,13 @@ class Workflow(Faces):
         elif isinstance(surroundings.env, Environment):
             surroundings.env.fetch(hole.reference.path_text for hole in self._plan.variables)
         # a run that has begun is given at once: an interrupt on a line between would leave one that nobody can stop
-        return Run(self._plan, value, surroundings, first=lambda run: made(run, self.name), **options)
+        return Run(self._plan, value, surroundings, first=self._made, **options)
+
+    def _made(self, run: Run) -> None:
+        """Tell who hears of runs, and call the trace what a view calls the run."""
+        if run.trace is not None:
+            run.trace.title = self.title
+        made(run, self.name)
 
     def stream(self, /, *unnamed: Any, local: bool | None = None, **values: Any) -> Run:
         """Start a run and give it at once; iterate over it for its events. Raises InputError.

@@ -7,11 +7,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 from composemagic.engine.run import Run
 from composemagic.errors import UsageError
 from composemagic.history.past import Past, without_secrets
+from composemagic.history.sequence import runs
 from composemagic.prices import tokens
 from composemagic.text import plain
 from composemagic.words import say
@@ -19,11 +21,14 @@ from composemagic.words import say
 __all__ = ["Comparison", "Piece", "Row", "compare"]
 
 _MOST_WORDS = 4_000  # beyond, lines are compared: word by word would take minutes
-_WORD = re.compile(r"\s+|\w+|[^\w\s]")
+# Chinese and Japanese put no spaces between words: each sign is one
+_SIGNS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
+_WORD = re.compile(rf"\s+|[{_SIGNS}]|[^\W{_SIGNS}]+|[^\w\s]")
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 _MOST_LINES = 4_000  # beyond, texts that begin and end in other ways count as other texts
 _LONG = 100_000  # characters
 _TOLD = 120
+_TITLE, _INPUTS = 60, 40  # characters of a head
 
 Kind = Literal["same", "first", "second"]
 
@@ -61,6 +66,7 @@ class Row(NamedTuple):
 class Comparison:
     """What two runs have in common and what not.
 
+    `titles`: what tells them apart: the workflow, the number and the time where it is in the list of runs, other inputs.
     `requests`: what was sent, by the path in the request, where both were run with `trace`; `inputs` what they were given;
     `facts` model, status, seconds, tokens, lengths; `text` the pieces of both texts, in their order.
     """
@@ -88,7 +94,7 @@ class Comparison:
         if self.is_same_text:
             lines.append(say("both gave the same text"))
         else:
-            lines += [f"{say('text')}:", "".join(map(_marked, self.text))]
+            lines += [f"{say('text')}:", _all_marked(self.text)]
         return plain("\n".join(lines))
 
 
@@ -101,7 +107,7 @@ def compare(first: Run | Past, second: Run | Past) -> Comparison:
             raise UsageError(say("a run can be compared when it is over; this one is under way"))
     sent = [_sent(one) for one in (first, second)]
     return Comparison(
-        (_title(first), _title(second)),
+        _titles(first, second),
         _rows(_inputs(first), _inputs(second)),
         _rows(*(one or {} for one in sent)) if all(one is not None for one in sent) else (),
         _rows(_facts(first), _facts(second)),
@@ -117,8 +123,24 @@ def _untraced() -> str:
 # -- what there is to compare --------------------------------------------------------------------------------------------
 
 
-def _title(one: Run | Past) -> str:
-    return one.workflow if isinstance(one, Past) else one.plan.title or one.plan.id
+def _titles(first: Run | Past, second: Run | Past) -> tuple[str, str]:
+    rows = [row for row in _rows(_inputs(first), _inputs(second)) if row.differs]
+    mine = _title(first, {row.name: row.first for row in rows})
+    other = _title(second, {row.name: row.second for row in rows})
+    if mine != other or first is second:
+        return mine, other
+    return say("{title}, the first", title=mine), say("{title}, the second", title=other)
+
+
+def _title(one: Run | Past, inputs: Mapping[str, str | None]) -> str:
+    """A run's head: its workflow, its number and time where they are known, and its inputs where they are short."""
+    past = one if isinstance(one, Past) else next((past for past in reversed(list(runs)) if past.run is one), None)
+    title = past.workflow if past is not None else one.plan.title or one.plan.id  # type: ignore[union-attr]
+    parts = [_clipped(" ".join(title.split()), 0, _TITLE) or ""]
+    if past is not None:
+        parts += [say("no. {number}", number=past.number), past.at.strftime("%H:%M:%S")]
+    told = ", ".join(f"{name}={' '.join(value.split())}" for name, value in inputs.items() if value is not None)
+    return " · ".join([*parts, *([told] if told and len(told) <= _INPUTS else [])])
 
 
 def _inputs(one: Run | Past) -> dict[str, str]:
@@ -217,6 +239,14 @@ def _between(mine: list[str], other: list[str]) -> Iterator[Piece]:
             yield Piece("first", "".join(mine[a:b]))
         if c < d:
             yield Piece("second", "".join(other[c:d]))
+
+
+def _all_marked(pieces: Sequence[Piece]) -> str:
+    """The text of both; a space stands between what went and what came for it."""
+    marked = [_marked(piece) for piece in pieces[:1]]
+    for before, piece in pairwise(pieces):
+        marked.append(f"{' ' if before.kind == 'first' and piece.kind == 'second' else ''}{_marked(piece)}")
+    return "".join(marked)
 
 
 def _marked(piece: Piece) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,11 +15,14 @@ from composemagic.errors import UsageError, suggest
 from composemagic.language.casts import CASTS
 from composemagic.language.comparison import COMPARISONS
 from composemagic.language.template import compile_template
-from composemagic.words import listing, say
+from composemagic.terminal import columns
+from composemagic.words import described, listing, say
 
-__all__ = ["told", "topics"]
+__all__ = ["all_topics", "told", "topics"]
 
 _WIDTH = 100  # characters
+# Chinese signs one by one, each with what may not begin a line; words with the space after them
+_PIECES = re.compile(r"[（「《]*(?:[\u3400-\u9fff][，。；：、）」》！？]*|[^\s\u3400-\u9fff（「《]+\s*)|[（「《]+|\s+")
 _HEADING = re.compile(r"\*\*[^*]*\*\*\s*")
 
 # a cast, and an expression whose value shows it
@@ -43,30 +45,56 @@ def topics() -> list[str]:
     return list(_TOPICS)
 
 
-def told(topic: str = "") -> str:
+def all_topics() -> list[str]:
+    """What there is help for, with the types of components and jobs."""
+    schema = _language()
+    return list(dict.fromkeys([*_TOPICS, *_types(schema, "component"), *_types(schema, "job")]))
+
+
+def told(topic: str = "", *, in_notebook: bool = False) -> str:
     """The help for a topic, for a type of component or job, or the list of topics. Raises UsageError for none of these."""
     if not topic:
-        return _overview()
+        return _overview() if not in_notebook else f"{_overview('%compose help')}\n\n{_beside()}"
     if topic in _TOPICS:
         return _TOPICS[topic]()
     schema = _language()
     for kind, name in (("component", say("component")), ("job", say("job"))):
         if topic in _types(schema, kind):
             return _of_type(schema, kind, name, topic)
-    known = [*_TOPICS, *_types(schema, "component"), *_types(schema, "job")]
-    if near := suggest(topic, known):
+    if near := suggest(topic, all_topics()):
         raise UsageError(say("there is no help for `{topic}`{near}", topic=topic, near=near))
     listed = listing(f"`{name}`" for name in _TOPICS)
     raise UsageError(say("there is no help for `{topic}`; there is for {known}", topic=topic, known=listed))
 
 
-def _overview() -> str:
+def _overview(command: str = "composemagic help") -> str:
     return "\n".join(
         [
             say("Help is there for:"),
             *_table((name, _SUMMARIES[name]()) for name in _TOPICS),
             "",
-            say("and for each type of component and job, as in `help http-client` and `help for-each`"),
+            _wrapped(
+                say(
+                    "and for each type of component and job, as in `{command} http-client` and `{command} for-each`",
+                    command=command,
+                )
+            ),
+        ]
+    )
+
+
+def _beside() -> str:
+    return "\n".join(
+        [
+            say("There is as well:"),
+            *_table(
+                [
+                    ("%compose runs", say("the last runs as a table; as in `%compose runs 50 status=failed`")),
+                    ("%compose serve", say("serves a workflow as an API and a web page, until `%compose serve stop`")),
+                    ("%compose secrets", say("the secret variables and where each may go, never a value")),
+                    ("%%compose?", say("the options of a cell")),
+                ]
+            ),
         ]
     )
 
@@ -101,8 +129,10 @@ def _casts() -> str:
             say("A cast says what a value is to be: `${input.n as integer | 3}`"),
             *_table(rows),
             "",
-            say(
-                "`as text[]` casts each item of a list; `image;url`, `;path`, `;base64`, `;data-uri` say how a file is written"
+            _wrapped(
+                say(
+                    "`as text[]` casts each item of a list; `image;url`, `;path`, `;base64`, `;data-uri` say how a file is written"
+                )
             ),
         ]
     )
@@ -178,7 +208,7 @@ def _conditions() -> str:
         [
             say("A condition is `{input, operator, value}`, or `all`, `any`, `not` of conditions:"),
             f"  {example}",
-            say("operators: {names}", names=listing(f"`{name}`" for name in COMPARISONS)),
+            _wrapped(say("operators: {names}", names=listing(f"`{name}`" for name in COMPARISONS))),
         ]
     )
 
@@ -204,12 +234,12 @@ def _types(schema: Mapping[str, Any], kind: str) -> dict[str, str]:
     """The types of a kind, each with what it is."""
     offered = schema["definitions"][kind]["properties"]["type"]["anyOf"]
     about = {one["const"]: one["description"] for one in offered if "const" in one and "description" in one}
-    return {name: text.removeprefix(f"`{name}`: ") for name, text in about.items()}
+    return {name: described(text.removeprefix(f"`{name}`: ")) for name, text in about.items()}
 
 
 def _of_type(schema: Mapping[str, Any], kind: str, word: str, name: str) -> str:
     about = _types(schema, kind)[name]
-    lines = textwrap.wrap(f"{name} ({word}): {about}", _WIDTH)
+    lines = _lines(f"{name} ({word}): {about}", _WIDTH)
     found = schema["definitions"][f"{kind}.{name}"]
     own = found.get("then", found)
     lines += ["", say("settings:"), *_table(_settings(own["properties"]))]
@@ -225,7 +255,22 @@ def _settings(keys: Mapping[str, Any]) -> list[tuple[str, str]]:
         text = _HEADING.sub("", what.get("description", ""))
         if not text.startswith("Older;"):
             found.setdefault(text or f" {key}", []).append(key)
-    return [(", ".join(names), text if text[:1] != " " else "") for text, names in found.items()]
+    return [(", ".join(names), described(text) if text[:1] != " " else "") for text, names in found.items()]
+
+
+def _wrapped(sentence: str) -> str:
+    """A sentence in lines that end between words."""
+    return "\n".join(_lines(sentence, _WIDTH))
+
+
+def _lines(text: str, width: int) -> list[str]:
+    """A text in lines of so many columns of a screen, which end between words; Chinese may end after any sign."""
+    lines = [""]
+    for piece in _PIECES.findall(text):
+        if lines[-1] and columns((lines[-1] + piece).rstrip()) > width:
+            lines.append("")
+        lines[-1] += piece if lines[-1] else piece.lstrip()
+    return [line.rstrip() for line in lines]
 
 
 def _table(rows: Iterable[tuple[str, str]]) -> Sequence[str]:
@@ -234,9 +279,9 @@ def _table(rows: Iterable[tuple[str, str]]) -> Sequence[str]:
     wide = min(max((len(name) for name, _ in rows), default=0), 18)
     lines: list[str] = []
     for name, text in rows:
-        first, *rest = textwrap.wrap(text, _WIDTH - wide - 4) or [""]
+        first, *rest = _lines(text, _WIDTH - wide - 4)
         if len(name) > wide:
-            lines += [f"  {name}", f"  {'':{wide}}  {first}"]
+            lines += [f"  {name}", *([f"  {'':{wide}}  {first}"] if first else [])]
         else:
             lines.append(f"  {name:{wide}}  {first}".rstrip())
         lines += [f"  {'':{wide}}  {line}" for line in rest]

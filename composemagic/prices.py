@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from composemagic.errors import UsageError
 from composemagic.words import say
 
-__all__ = ["cost", "prices", "set_prices", "tokens"]
+__all__ = ["cost", "cost_text", "prices", "set_prices", "tokens"]
 
 _MILLION = 1_000_000
 # gpt-4o-2024-08-06, gpt-4-0613, claude-sonnet-4@20250514, llama3:latest; gpt-4o-mini and claude-opus-4-5 are other models
@@ -75,6 +76,11 @@ def cost(model: str | None, usage: Mapping[str, Any] | None) -> float | None:
     if price is None or given is None or answered is None:
         return None
     return (given * price[0] + answered * price[1]) / _MILLION
+
+
+def cost_text(amount: float) -> str:
+    """An amount as people write it, with no exponent: `0.000066`, `0.0125`, `12.5`."""
+    return f"{Decimal(f'{amount:.4g}'):f}"
 
 
 def _price_of(model: str) -> tuple[float, float] | None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
-__all__ = ["Prose", "has_colours"]
+__all__ = ["Prose", "columns", "has_colours"]
 
 Piece = tuple[str, frozenset[str]]
 
@@ -294,7 +294,12 @@ def _padded(cell: list[Piece], width: int) -> str:
 
 def _width(cell: Iterable[Piece]) -> int:
     """Columns of the screen; UAX 11."""
-    return sum(_columns_of(char) for text, _ in cell for char in text)
+    return sum(columns(text) for text, _ in cell)
+
+
+def columns(text: str) -> int:
+    """How many columns of a screen a text takes; UAX 11."""
+    return sum(map(_columns_of, text))
 
 
 def _columns_of(char: str) -> int:

@@ -15,7 +15,7 @@ from functools import cache
 from importlib import import_module
 from string import Formatter
 
-__all__ = ["LANGUAGES", "language", "listing", "say", "speak", "speaking"]
+__all__ = ["LANGUAGES", "described", "language", "listing", "say", "speak", "speaking"]
 
 LANGUAGES = ("en", "zh")
 
@@ -33,6 +33,14 @@ def say(sentence: str, /, **places: object) -> str:
     if found is None:
         return sentence.format_map(places) if places else sentence
     return _spaced(found, places) if places else found
+
+
+def described(text: str) -> str:
+    """The description of a type or a setting, which is English where it is written, in the user's language.
+
+    What a package of somebody else's describes stays as it is.
+    """
+    return text if language() == "en" else _descriptions(language()).get(text, text)
 
 
 def listing(names: Iterable[object]) -> str:
@@ -108,6 +116,12 @@ def _of_locale() -> str:
             first = value.split(":")[0].replace("-", "_").split("_")[0].split(".")[0].lower()
             return first if first in LANGUAGES else "en"
     return "en"
+
+
+@cache
+def _descriptions(name: str) -> Mapping[str, str]:
+    found: Mapping[str, str] = import_module(f"composemagic.languages.{name}_settings").DESCRIPTIONS
+    return found
 
 
 @cache

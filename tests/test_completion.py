@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from IPython.core.completer import provisionalcompleter
 from IPython.core.interactiveshell import InteractiveShell
 
 from composemagic.completion import suggestions
@@ -154,15 +157,59 @@ def test_the_ids_of_jobs(text: str, expected: list[str]) -> None:
     assert sorted(ids(text, "job")) == expected
 
 
+@pytest.fixture(scope="module")
+def shell() -> Iterator[InteractiveShell]:
+    shell = InteractiveShell.instance()
+    shell.run_line_magic("load_ext", "composemagic")
+    shell.user_ns["alpha"] = "a variable"
+    yield shell
+    shell.run_line_magic("unload_ext", "composemagic")
+    InteractiveShell.clear_instance()
+
+
+def completed(shell: InteractiveShell, text: str) -> list[str]:
+    """What IPython, with all who answer in it, offers at `|`."""
+    at = text.index("|")
+    with provisionalcompleter():
+        return [one.text for one in shell.Completer.completions(text.replace("|", ""), at)]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("%%compose -f |", ["folder/", "mine.yml", "yours.yaml"]),
+        ("%%compose --file m|", ["mine.yml"]),
+        ("%%compose -f folder/|", ["folder/inner.yml"]),
+        ("%compose -f y|", ["yours.yaml"]),
+        ("%%compose --record |", ["class.jsonl", "folder/"]),
+        ("%%compose --env-file .e|", [".env"]),
+        ("%%compose --speed |", ["max"]),
+        ("%compose help ca|", ["casts"]),
+        ("%compose help http-c|", ["http-client"]),
+        ("%compose runs st|", ["status="]),
+        ("%compose runs 5 fi|", ["first_delta="]),
+        ("%compose secrets |", ["forget"]),
+        ("%compose se|", ["secrets", "serve"]),
+        ("%compose -f mine.yml --che|", ["--check"]),
+        ("%%compose\ncomponent: {type: echo, text: al|", []),  # what Python would offer is no YAML
+        ("%%compose\nworkflow:\n  job:\n    component: |", []),
+        ("%%compose -i x=$alp|", ["alpha"]),
+        ("alp|", ["alpha"]),
+    ],
+)
+def test_what_a_shell_offers(
+    shell: InteractiveShell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, words: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    for name in ("mine.yml", "yours.yaml", "class.jsonl", ".env", ".hidden.yml", "folder/inner.yml"):
+        (tmp_path / name).touch()
+    assert completed(shell, text) == words
+
+
 @pytest.mark.parametrize(
     "line", ["%%compose|", "|%%compose", "%%comp|ose", "  %%compose|", "%%compose -|", "%compose|", "|"]
 )
-def test_the_cursor_may_stand_anywhere_on_the_first_line(line: str) -> None:
-    shell = InteractiveShell.instance()
-    shell.run_line_magic("load_ext", "composemagic")
-    try:
-        context = SimpleNamespace(full_text=line.replace("|", ""), cursor_line=0, cursor_position=line.index("|"))
-        assert "completions" in matcher(shell)(context)
-    finally:
-        shell.run_line_magic("unload_ext", "composemagic")
-        InteractiveShell.clear_instance()
+def test_the_cursor_may_stand_anywhere_on_the_first_line(shell: InteractiveShell, line: str) -> None:
+    context = SimpleNamespace(full_text=line.replace("|", ""), cursor_line=0, cursor_position=line.index("|"))
+    assert "completions" in matcher(shell)(context)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from composemagic.engine.summary import summary
 from composemagic.errors import RunError, UsageError
 from composemagic.history import Runs
 from composemagic.history.tape import Tape, read, written
-from composemagic.prices import set_prices
+from composemagic.prices import cost_text, set_prices
 
 ECHO = "component: {type: echo, text: 'Hello ${input.who as text}, how are you?'}"
 SLOW = "component: {type: echo, action: {text: 'one two three', delay: 0.02}}"
@@ -91,8 +92,12 @@ def test_looking_for_some(runs: Runs) -> None:
     assert [past.number for past in runs.filter(workflow="bad")] == [3]  # by its name
     assert [past.number for past in runs.filter(workflow="Bad")] == [3]  # by its title
     assert [past.number for past in runs.filter(text="Bob")] == [2]
+    assert [past.number for past in runs.filter(text=5)] == []
     assert [past.number for past in runs.filter(lambda past: past.number > 1, status="done")] == [2]
     assert [past.number for past in runs[:2]] == [1, 2]
+    runs[0].model, runs[1].model = "big, small", "small"
+    assert [past.number for past in runs.filter(model="small")] == [1, 2]
+    assert [past.number for past in runs.filter(model="big, small")] == [1]
     with pytest.raises(UsageError, match="no column `stats`; did you mean `status`"):
         runs.filter(stats="done")
     with pytest.raises(UsageError, match="they have `number`"):
@@ -122,6 +127,21 @@ def test_the_cost_follows_the_table_of_prices(runs: Runs) -> None:
     set_prices({"tiny": (1, 2)})
     assert past.cost == pytest.approx(0.00012)
     set_prices({})
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [
+        (0, "0"),
+        (0.000066, "0.000066"),
+        (0.0123456, "0.01235"),
+        (12.5, "12.5"),
+        (3e-9, "0.000000003"),
+        (1234567, "1235000"),
+    ],
+)
+def test_a_cost_has_no_exponent(amount: float, text: str) -> None:
+    assert cost_text(amount) == text
 
 
 def test_long_ones_give_way(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -434,9 +454,10 @@ def test_a_replay_takes_the_time_of_the_run(runs: Runs) -> None:
     past = runs[-1]
     past.said = lambda: [(0.0, Delta("a", "j")), (0.3, Delta("b", "j")), (0.4, RunFinished("ab", 0.4))]
     replay = past.replay(speed=2)
+    begun = time.monotonic()
     replay.begin()
-    assert not replay.done
     assert replay.wait(30)
+    assert time.monotonic() - begun > 0.15
     assert replay.timing.total == 0.4  # the run's own
     assert "".join(event.value for event in replay.events if isinstance(event, Delta)) == "ab"
 
@@ -500,9 +521,34 @@ def test_two_runs_are_compared(runs: Runs) -> None:
     assert [(piece.kind, piece.text) for piece in found.text] == [
         ("same", "Hello "), ("first", "Ada"), ("second", "Bob"), ("same", ", how are you?"),
     ]  # fmt: skip
-    assert "  who: Ada → Bob" in str(found) and "Hello [-Ada-]{+Bob+}, how are you?" in str(found)
+    assert "  who: Ada → Bob" in str(found) and "Hello [-Ada-] {+Bob+}, how are you?" in str(found)
     assert compare(runs[0], runs[1]).text == found.text
     assert compare(first, first).is_same_text
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "other", "heads"),
+    [
+        ("", "Ada", "Bob", ("workflow · no. 1 · {} · who=Ada", "workflow · no. 2 · {} · who=Bob")),
+        ("hello", "Ada", "Ada", ("hello · no. 1 · {}", "hello · no. 2 · {}")),
+        ("hello", "A\nda", "x" * 60, ("hello · no. 1 · {} · who=A da", "hello · no. 2 · {}")),
+        ("h" * 80, "Ada", "Ada", ("h" * 59 + "… · no. 1 · {}", "h" * 59 + "… · no. 2 · {}")),
+    ],
+)
+def test_the_heads_tell_two_runs_apart(runs: Runs, name: str, given: str, other: str, heads: tuple[str, str]) -> None:
+    for who in (given, other):
+        made(runs, ECHO, name, who=who)
+    found = compare(runs[0], runs[1])
+    times = [f"{past.at:%H:%M:%S}" for past in runs]
+    assert found.titles == tuple(head.format(time) for head, time in zip(heads, times, strict=True))
+    assert str(found).splitlines()[0] == " ↔ ".join(found.titles)
+
+
+def test_runs_that_are_in_no_list_are_the_first_and_the_second(runs: Runs) -> None:
+    first, second = made(runs, ECHO, who="Ada"), made(runs, ECHO, who="Ada")
+    assert compare(first, second).titles == ("workflow, the first", "workflow, the second")
+    assert compare(first, made(runs, ECHO, who="Bob")).titles == ("workflow · who=Ada", "workflow · who=Bob")
+    assert compare(first, first).titles == ("workflow", "workflow")
 
 
 @pytest.mark.parametrize(
@@ -512,6 +558,10 @@ def test_two_runs_are_compared(runs: Runs) -> None:
         ("", "a", [("second", "a")]),
         ("a\r\nb", "a\nb", [("same", "a"), ("first", "\r\n"), ("second", "\n"), ("same", "b")]),
         ("a a", "a", [("same", "a"), ("first", " a")]),
+        ("我喜欢苹果。", "我喜欢橘子。", [("same", "我喜欢"), ("first", "苹果"), ("second", "橘子"), ("same", "。")]),
+        ("用GPT4写", "用GPT5写", [("same", "用"), ("first", "GPT4"), ("second", "GPT5"), ("same", "写")]),
+        ("カメラ", "カメリ", [("same", "カメ"), ("first", "ラ"), ("second", "リ")]),
+        ("사과를 먹다", "사과를 사다", [("same", "사과를 "), ("first", "먹다"), ("second", "사다")]),
         ("x b c", "y b d", [("first", "x"), ("second", "y"), ("same", " b "), ("first", "c"), ("second", "d")]),
     ],
 )

@@ -506,6 +506,18 @@ def test_the_embedded_model_is_not_needed(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("composemagic.api._embedded", start)
     again = composemagic.load(yaml, local=True, replay=file, replay_speed=None).run(prompt="Hi")
     assert again.text == first.text == "Hello there" and again.is_local and again.model == "Small (embedded)"
+    elsewhere = composemagic.load(yaml, replay=file, replay_speed=None)
+    with pytest.raises(
+        RunError, match=r"^compose: class\.jsonl was recorded with the embedded model: replay it with `--local` "
+    ):
+        elsewhere.run(prompt="Hi")
+    others = tmp_path / "others.jsonl"
+    record = Streaming(delta("x"), END)
+    composemagic.load(yaml, env={"OPENAI_API_KEY": KEY}, transport=record, record=others).run(prompt="Hi")
+    with pytest.raises(
+        RunError, match=r"^compose: others\.jsonl was recorded without `--local` \(`local=True`\): replay it without"
+    ):
+        composemagic.load(yaml, local=True, replay=others, replay_speed=None).run(prompt="Hi")
 
 
 def test_a_model_component_is_not_started_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -634,6 +646,35 @@ def test_who_neither_records_nor_traces_has_no_tap(faults: FaultServer) -> None:
     assert run.wire.tap is None and run.wire.line("job") is None and run.trace is None
 
 
+@pytest.mark.parametrize(
+    "held",
+    [
+        b'{\n "cells": []\n}\n',
+        b"my notes",
+        b"component: {type: echo}\n",
+        b'"a request"\n',
+        b"[" * 99_999,
+        b"\x00\xff\n",
+        b"\n\nx",
+    ],
+)
+def test_nothing_is_added_to_a_file_that_holds_something_else(tmp_path: Path, held: bytes) -> None:
+    file = tmp_path / "lesson.ipynb"
+    file.write_bytes(held)
+    with pytest.raises(UsageError, match="is no recording, so nothing is added to it"):
+        composemagic.load("component: {type: echo, text: x}", record=file)
+    assert file.read_bytes() == held
+
+
+@pytest.mark.parametrize(
+    "held", [b"", b"\n\n", b'{"id"', b'{"id": 7, "req', b'{"request": {"url": "x"}, "fault": {}}\n']
+)
+def test_a_recording_that_is_new_or_was_cut_off_or_edited_goes_on(tmp_path: Path, held: bytes) -> None:
+    file = tmp_path / "class.jsonl"
+    file.write_bytes(held)
+    assert Recorder(file).path == file
+
+
 def test_a_recorder_counts_on(tmp_path: Path) -> None:
     file = tmp_path / "class.jsonl"
     file.write_bytes(b'{"id": 1}\n{"id": 2}\n')
@@ -684,7 +725,7 @@ def test_a_recording_that_was_edited_by_hand(key: str, value: Any, outcome: str,
         line[key] = value
     file.write_text(json.dumps(line))
     run = chat("http://127.0.0.1:1", replay=file, replay_speed=100).start({"prompt": "Hi", "temperature": 1})
-    assert run.wait(30)
+    assert run.wait(60)
     if outcome == "done":
         assert (run.status, run.text) == ("done", "x")
     else:

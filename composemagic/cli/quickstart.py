@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import signal
 import subprocess
@@ -71,4 +72,9 @@ def _lab() -> int:
         notebook.write_bytes((_PACKAGE / _NOTEBOOK).read_bytes())
     # Ctrl-C is JupyterLab's: it asks and ends by itself. Not SIG_IGN, which its kernels would inherit.
     signal.signal(signal.SIGINT, lambda *_: None)
-    return subprocess.call([sys.executable, "-m", "jupyterlab", str(notebook)])
+    return subprocess.call([sys.executable, "-m", "jupyterlab", *_as_root(), str(notebook)])
+
+
+def _as_root() -> list[str]:
+    """What JupyterLab wants to hear from who is root, as people in containers are."""
+    return ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []

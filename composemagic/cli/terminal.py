@@ -39,12 +39,13 @@ _PLAINER = str.maketrans(
 
 
 class Screen:
-    """The output on stdout as it comes, all else on stderr. On a terminal each stands on lines of its own."""
+    """The output on stdout as it comes, all else on stderr. On a terminal, and in one file, each stands on lines of its own."""
 
     def __init__(self) -> None:
         # a terminal obeys what it is sent; a pipe or a file gets the text as it is
         self._cleaner = Cleaner() if sys.stdout.isatty() else None
         self._prose = Prose(encoding=sys.stdout.encoding) if has_colours(sys.stdout) else None
+        self._is_one_file = _is_one_file()
         self._is_line_open = False
 
     @property
@@ -79,6 +80,7 @@ class Screen:
             self._put(self._prose.end())
         if self._cleaner:
             self._put(self._cleaner.end())
+        if self._cleaner or self._is_one_file:
             self._put("\n" if self._is_line_open else "")
 
     def _put(self, text: str) -> None:
@@ -86,6 +88,14 @@ class Screen:
             sys.stdout.write(text)
             sys.stdout.flush()
             self._is_line_open = not text.endswith("\n")
+
+
+def _is_one_file() -> bool:
+    """Whether stdout and stderr go to one place, as after `> log 2>&1`."""
+    try:
+        return os.path.sameopenfile(sys.stdout.fileno(), sys.stderr.fileno())
+    except (AttributeError, OSError, ValueError):  # closed, or no files at all
+        return False
 
 
 def tell(line: str) -> None:

@@ -178,6 +178,8 @@ def _welcome(serving: Serving, page: str | None, *, is_local: bool) -> Iterator[
     yield "  " + say("API:  {url}", url=serving.url)
     if page is not None:
         yield "  " + say("Page: {url}", url=page)
+    if is_local:
+        yield "  " + say("OpenAI-style requests are answered by the embedded model.")
     for url in serving.callback_urls:
         yield "  " + say("Callbacks: {url}", url=url)
     yield ""

@@ -72,7 +72,8 @@ class Runs(Sequence[Past]):
     def filter(self, test: Callable[[Past], bool] | None = None, **wanted: Any) -> Runs:
         """Those for which a function says yes, and whose columns have these values: `runs.filter(status="failed")`.
 
-        `workflow` also matches the name in the notebook, `text` any part of the text. Raises UsageError for no column.
+        `workflow` also matches the name in the notebook, `model` any of those that answered, `text` any part of the text.
+        Raises UsageError for no column.
         """
         for name in wanted.keys() - {*COLUMNS, "error", "kind", "name"}:
             raise UsageError(_no_column(name))
@@ -157,7 +158,10 @@ def _fits(past: Past, wanted: dict[str, Any]) -> bool:
             if value not in (found, past.name):
                 return False
         elif name == "text":
-            if value not in past.text:
+            if str(value) not in past.text:
+                return False
+        elif name == "model":
+            if value not in (found, *(found or "").split(", ")):
                 return False
         elif found != value:
             return False

@@ -59,6 +59,10 @@ def _about_equals() -> str:
     return say("`=` stands where YAML has `:` and a space")
 
 
+def _about_python() -> str:
+    return say("this line is Python and not YAML; in a notebook, Python stands in a cell of its own")
+
+
 def _about_wide(char: str) -> str:
     return say("`{written}` is a full-width character; write `{meant}`", written=char, meant=WIDE[char])
 
@@ -183,6 +187,8 @@ def explain(error: Exception, text: str, opened: list[int], seen: int) -> tuple[
     if wide := wide_colon(text, problem):
         return about_wide_colons(), *wide
     context = error.context_mark.index if error.context_mark else problem
+    if "expected ':'" in said and (found := _PYTHON.match(text, context)):
+        return _about_python(), *found.span()
     if meant := _stray_before(text, problem) or _explain_wide(text, opened, problem, context):
         return meant
     if "quoted scalar" in said and ("escape" in said or "hex" in said):
@@ -325,8 +331,18 @@ _WIDE_START = re.compile(r"(?:^[ \t]*|:[ \t]+)([＃－—｛［])", re.MULTILINE
 _WIDE_IN_FLOW = re.compile(r"(?<=[\w\"'])[ \t]*([，、：｝］】])[ \t]*(?=[\w\"'}\]])")
 
 
+# at the margin: a call, also one whose value gets a name, and an import
+_PYTHON = re.compile(
+    r"^(?:(?:[^\W\d]\w*[ \t]*=[ \t]*)?(?:await[ \t]+)?[^\W\d][\w.]*\(.*"
+    r"|import[ \t]+[\w.]+(?:[ \t]+as[ \t]+\w+)?[ \t]*$|from[ \t]+[\w.]+[ \t]+import[ \t].*)",
+    re.MULTILINE,
+)
+
+
 def stray_line(text: str, start: int, end: int) -> tuple[str, int, int] | None:
-    """A line between two indexes that is written in another language: a comment as in C, `=` for `:`."""
+    """A line between two indexes that is written in another language: Python, a comment as in C, `=` for `:`."""
+    if found := _PYTHON.search(text, start, end):
+        return _about_python(), *found.span()
     if found := re.compile(r"^[ \t]*(//.*)", re.MULTILINE).search(text, start, end):
         return say("a comment begins with `#` in YAML"), *found.span(1)
     if found := re.compile(r"^[ \t]*([\u3000\u00a0]+)", re.MULTILINE).search(text, start, end):
@@ -361,6 +377,8 @@ def check_key(text: str, start: int, key: str) -> tuple[str, int, int] | None:
     is_first = not text[text.rfind("\n", 0, start) + 1 : start].strip()
     if is_first and _FIRST_KEY.fullmatch(key):
         return say("a space is missing after this `-`"), start, start + 1
+    if key.count("(") > key.count(")") and (found := _PYTHON.match(text, start)):
+        return _about_python(), *found.span()
     if key[-1:] in _WIDE_PAIRS.values() and not any(char in key for char in _WIDE_PAIRS):
         return _about_wide(key[-1]), start + len(key) - 1, start + len(key)
     return None

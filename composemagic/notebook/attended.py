@@ -6,7 +6,7 @@ import os
 import sys
 from typing import Any
 
-__all__ = ["can_click", "can_fill_in", "can_type", "in_terminal", "in_voila"]
+__all__ = ["can_click", "can_fill_in", "can_type", "in_terminal", "in_voila", "lets_go_on"]
 
 
 def in_voila() -> bool:
@@ -26,6 +26,11 @@ def can_click(shell: Any) -> bool:
 def can_fill_in(shell: Any) -> bool:
     """Whether a form can be filled in: by clicks, or line by line."""
     return can_click(shell) or in_terminal(shell)
+
+
+def lets_go_on(shell: Any) -> bool:
+    """Whether a run can go on in the background of later cells; IPython that runs a script ends with it, and takes it along."""
+    return can_click(shell) or (in_terminal(shell) and bool(getattr(getattr(shell, "parent", None), "interact", True)))
 
 
 def can_type(shell: Any) -> bool:

@@ -86,10 +86,11 @@ def face(cell: Cell, name: str) -> Face:
 
 
 def wanted(options: argparse.Namespace) -> str | None:
-    """The face that the options ask for. Raises UsageError for several."""
+    """The face that the options ask for. Raises UsageError for several, and for what only a run can be."""
     names = [name for name in _FACES if getattr(options, name)]
-    if len(names) > 1:
-        first, second, *_ = names
+    others = [name for name in _OF_A_RUN if getattr(options, name)] if names else []
+    if len(names) + len(others) > 1:
+        first, second, *_ = names + others
         raise UsageError(say("`--{first}` and `--{second}` exclude each other", first=first, second=second))
     return names[0] if names else None
 
@@ -110,7 +111,17 @@ def _sweep(cell: Cell) -> Face:
     from composemagic.notebook.sweep import Sweep
     from composemagic.sweep import parse_axis
 
-    axes = dict(parse_axis(text, cell.workflow.inputs) for text in cell.options.sweep)
+    axes: dict[str, list[Any]] = {}
+    for text in cell.options.sweep:
+        name, values = parse_axis(text, cell.workflow.inputs)
+        if name in axes:
+            raise UsageError(
+                say(
+                    "`--sweep {name}=...` stands there twice; its values stand in one: `--sweep {name}=A,B,...`",
+                    name=name,
+                )
+            )
+        axes[name] = values
     return Sweep(cell.workflow, axes, cell.values, keep=cell.keep)
 
 
@@ -120,4 +131,5 @@ def _race(cell: Cell) -> Face:
     return race(cell.workflow, cell.values, cell.keep)
 
 
+_OF_A_RUN = ("trace", "background", "quiet")
 _FACES: Mapping[str, Callable[[Cell], Face]] = {"form": _form, "chat": _chat, "sweep": _sweep, "race": _race}

@@ -13,15 +13,17 @@ if TYPE_CHECKING:
 __all__ = ["shown"]
 
 _CELL = 400
+_HEAD = 160
 # colours with enough contrast on white and on dark, and a sign beside for who sees none
 _GONE = "background:rgba(229,83,75,.25);text-decoration:line-through"
 _CAME = "background:rgba(46,160,67,.25);text-decoration:none"
+_GAP = ";margin-left:.3em"  # between what went and what came for it
 _TEXT = "white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.5"
 
 
 def shown(found: Comparison) -> dict[str, str]:
     """A comparison as `text/html` and `text/plain`."""
-    first, second = (escaped(clipped(title, 60)) for title in found.titles)
+    first, second = (escaped(clipped(title, _HEAD)) for title in found.titles)
     rows = [
         *_rows(say("inputs"), found.inputs),
         *_rows(say("request"), found.requests),
@@ -64,8 +66,11 @@ def _text(found: Comparison) -> str:
     if found.is_same_text:
         return f'<div style="{SMALL}">{escaped(say("both gave the same text"))}</div>'
     marks = {"first": ("del", f' style="{_GONE}"'), "second": ("ins", f' style="{_CAME}"'), "same": ("span", "")}
-    pieces = ""
+    pieces = before = ""
     for kind, text in found.text:
         tag, look = marks[kind]
+        if (before, kind) == ("first", "second"):
+            look = f' style="{_CAME}{_GAP}"'
         pieces += f"<{tag}{look}>{escaped(text)}</{tag}>"
+        before = kind
     return f'<div style="{_TEXT}">{pieces}</div>'

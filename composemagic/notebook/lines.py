@@ -55,4 +55,4 @@ def explained(words: list[str], shell: Any) -> None:
     """Tell what there is to know of a topic."""
     from composemagic.help import told
 
-    print(told(" ".join(words)))
+    print(told(" ".join(words), in_notebook=True))

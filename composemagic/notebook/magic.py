@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from composemagic.allowance import allow
 from composemagic.allowance import parsed as allowed
 from composemagic.errors import InputError, UsageError
 from composemagic.notebook import lines
-from composemagic.notebook.attended import can_click, can_fill_in
+from composemagic.notebook.attended import can_click, can_fill_in, lets_go_on
 from composemagic.notebook.blocking import interruptible
 from composemagic.notebook.cell import Cell, Face, face, tells, wanted
 from composemagic.notebook.given import given, nested
@@ -79,21 +79,34 @@ class ComposeMagics(Magics):
     ).tag(config=True)
 
     def __init__(self, shell: Any) -> None:
+        # what `allow` has allowed; the settings of a configuration file are taken over while `super` is called
+        self._granted: list[str] = []
+        self._undo: list[Callable[[], None]] = []
         super().__init__(shell)
         # by cell: what to stop when the cell is run again; a run that has ended need not be kept for that
         self.runs: WeakValueDictionary[str | None, Run] = WeakValueDictionary()
         self.faces: dict[str | None, Face] = {}
 
-    @observe("allow")
-    def _allow(self, change: Any) -> None:
-        """What stood in the setting before is allowed no more."""
-        undo, self._undo = getattr(self, "_undo", []), []
-        for each in undo:
-            each()
-        for words, place in map(allowed, change.new):
+    # validated and not observed: what fails is not the setting then, and the same line may be run again
+    @validate("allow")
+    def _allow(self, proposal: Any) -> Any:
+        """What stood in the setting before is allowed no more; of a list with a mistake nothing is."""
+        before = self._granted
+        with _or_as_before():
+            try:
+                self._grant(proposal["value"])
+            except UsageError:
+                self._grant(before)
+                raise
+        return proposal["value"]
+
+    def _grant(self, items: list[str]) -> None:
+        for undo in self._undo:
+            undo()
+        self._undo, self._granted = [], items
+        for words, place in map(allowed, items):
             self._undo.append(allow(*words, place=place))
 
-    # validated and not observed: what fails is not the setting then, and the same line may be run again
     @validate("history")
     def _keep_in_file(self, proposal: Any) -> Any:
         from composemagic.history import runs
@@ -125,7 +138,11 @@ class ComposeMagics(Magics):
         `chat` is then the workflow, to be called with other inputs: `chat(prompt="...")`; `answer` is this run. Inputs that
         are missing are asked for in a form below the cell.
 
-        `%compose -f FILE` runs a file as it is, with the same options. `%compose secrets` lists the secret variables, where each comes from and where it may go, never a value;
+        `%compose -f FILE` runs a file as it is, with the same options.
+        `%compose help [TOPIC]` explains the language: `%compose help casts`.
+        `%compose runs [COUNT] [COLUMN=VALUE ...]` shows the last runs: `%compose runs 50 status=failed`.
+        `%compose serve NAME` serves a workflow as an API and a web page, until `%compose serve stop`.
+        `%compose secrets` lists the secret variables, where each comes from and where it may go, never a value;
         `%compose secrets forget NAME [HOST]` asks again where one may go.
         """
         if cell is None:
@@ -190,15 +207,24 @@ class ComposeMagics(Magics):
 
     def _made(self, cell: Cell) -> tuple[Run, View] | None:
         """The cell's run that has not begun, and its view; None where it runs in the background."""
-        in_background = cell.options.background and can_click(self.shell)
+        in_background = cell.options.background and lets_go_on(self.shell)
         view = self._view(cell, in_background=in_background)
         view.show()
-        run = cell.workflow.start(nested(cell.values), attended=view.attended, consents=True, begins=False, trace=cell.options.trace)
+        run = cell.workflow.start(
+            nested(cell.values), attended=view.attended, consents=True, begins=False, trace=cell.options.trace
+        )
         cell.keep(run)
         if not in_background:
             return run, view
         run.begin()
         view.follow(run)
+        in_kernel = can_click(self.shell)
+        if not cell.options.quiet and (self.display == "plain" or not in_kernel):
+            print(say("runs on in the background; `composemagic.runs[-1]` shows it"))
+        if not cell.options.quiet and not in_kernel:  # in a kernel, what is printed later would land in another cell
+            from composemagic.notebook.plain import tell_end
+
+            tell_end(run, cell.workflow.title)
         return None
 
     def _end(self, run: Run, view: View) -> None:

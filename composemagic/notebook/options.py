@@ -95,6 +95,10 @@ def parsed(parser: Any, line: str) -> argparse.Namespace:
     for name in (options.name, options.output):
         if name and (not name.isidentifier() or iskeyword(name)):
             raise UsageError(say("`{name}` cannot be the name of a variable", name=name))
+    if options.name and options.name == options.output:
+        raise UsageError(
+            say("`{name}` cannot be both the workflow and its run; give one of them another name", name=options.name)
+        )
     if options.replay or options.speed != "1":
         from composemagic.recordings import speed_of  # with the engine behind it: `%load_ext` must stay light
 

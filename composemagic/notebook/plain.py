@@ -24,6 +24,7 @@ from composemagic.engine.events import (
     RunStopped,
     Waiting,
 )
+from composemagic.engine.record import is_last
 from composemagic.engine.run import Run
 from composemagic.engine.summary import summary
 from composemagic.errors import UsageError
@@ -36,7 +37,7 @@ from composemagic.notebook.tree import value_text
 from composemagic.terminal import Prose, has_colours
 from composemagic.text import plain
 
-__all__ = ["Plain", "watch"]
+__all__ = ["Plain", "tell_end", "watch"]
 
 _SHORT = 400  # characters of a value that is asked about
 _STOP_SECONDS = 2.0
@@ -161,6 +162,17 @@ def watch(run: Run, last: Callable[[Run], str] | None = None) -> None:
     view.finish(run)
     if run.error is not None:
         print(plain(str(run.error)), file=sys.stderr)
+
+
+def tell_end(run: Run, title: str) -> None:
+    """Say on a line how a run that no cell waits for has ended; in a terminal, which shows a line above its prompt."""
+
+    def hear(batch: list[Event]) -> None:
+        if is_last(batch[-1]):
+            error = "" if run.error is None else f"\n{run.error}"
+            print(plain(f"{title}: {summary(run)}{error}"), file=sys.stderr, flush=True)
+
+    run.subscribe(hear)
 
 
 def _shell() -> Any:

@@ -48,7 +48,9 @@ def unregister(shell: Any) -> None:
     magics = shell.magics_manager.registry.pop("ComposeMagics", None)
     if magics is not None:
         magics.allow = []
-        magics.history = None
+        magics.prices = {}
+        if magics.history is not None:
+            _keep_in_no_file()
         if magics.language is not None:
             speak(None)
     if magics in shell.configurables:
@@ -79,6 +81,12 @@ def _keep(run: Run, name: str) -> None:
     from composemagic.history import runs
 
     runs.keep(run, name)
+
+
+def _keep_in_no_file() -> None:
+    from composemagic.history import runs
+
+    runs.file(None)  # a trait that is set to None is not validated
 
 
 def _by(name: str) -> Callable[[Any], dict[str, str]]:

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from composemagic.engine.summary import mark
 from composemagic.errors import UsageError
+from composemagic.history.tape import as_json
 from composemagic.notebook.look import FAINT, FRAME, SMALL, STYLE, clipped, escaped
+from composemagic.prices import cost_text
+from composemagic.terminal import columns
 from composemagic.text import plain
 from composemagic.words import say
 
@@ -18,8 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["shown", "shown_one", "told"]
 
 _MOST = 20
-_INPUTS = 48
+_INPUTS, _VALUES = 72, (24, 16, 8)  # columns of the screen: of all inputs, of each where there are few, more, many
 _TEXT = 60
+# columns that hold words: `text=5` looks for the sign and not for the number
+_WORDS = frozenset({"workflow", "name", "model", "status", "text", "error", "kind"})
 
 
 class Shown(Protocol):
@@ -36,13 +41,13 @@ def told(words: Sequence[str], shell: Any) -> None:
     from composemagic.workflow.environment import pair
     from composemagic.workflow.written import scalar
 
-    most, wanted = _MOST, {}
+    most, wanted = _MOST, dict[str, Any]()
     for word in words:
         if word.isdigit() and int(word) > 0:
             most = int(word)
         elif "=" in word:
             name, value = pair(word, "%compose runs")
-            wanted[name] = scalar(name, value, ())
+            wanted[name] = value if name in _WORDS else scalar(name, value, ())
         else:
             raise UsageError(
                 say("`%compose runs` takes a number of runs and COLUMN=VALUE, not `{word}`", word=clipped(word, 40))
@@ -57,30 +62,41 @@ def shown(runs: Runs) -> dict[str, str]:
 
 
 def _bundle(runs: Runs, most: int) -> dict[str, str]:
+    from composemagic.history import runs as all_runs
+
     if not len(runs):
-        sentence = say("there are no runs yet")
+        sentence = say("no run fits") if len(all_runs) else say("there are no runs yet")
         return {"text/html": f'{FRAME}<div style="{SMALL}">{escaped(sentence)}</div></div>', "text/plain": sentence}
     heads = [say("no."), say("time"), say("workflow"), say("inputs"), say("model"), say("status"), say("seconds"),
              say("tokens"), say("cost"), say("text")]  # fmt: skip
     rows = [_cells(past) for past in runs[-most:]]
     used = [at for at in range(len(heads)) if any(row[at] for row in rows)]
     rest = say("… and {count} before", count=len(runs) - len(rows)) if len(runs) > len(rows) else ""
+    cells, how = [[row[at] for at in used] for row in rows], _how(runs[-1], all_runs)
     return {
-        "text/html": _html([heads[at] for at in used], [[row[at] for at in used] for row in rows], rest),
-        "text/plain": _text([heads[at] for at in used], [[row[at] for at in used] for row in rows], rest),
+        "text/html": _html([heads[at] for at in used], cells, rest, how),
+        "text/plain": _text([heads[at] for at in used], cells, rest, how),
     }
+
+
+def _how(past: Past, runs: Runs) -> str:
+    """What to write for a row, told of the last one: numbers follow each other, and old runs give way at the front."""
+    place = past.number - runs[0].number if len(runs) else -1
+    if not 0 <= place < len(runs) or runs[place] is not past:
+        return ""
+    return say("no. {number} is `composemagic.runs[{place}]`", number=past.number, place=place)
 
 
 def _cells(past: Past) -> list[str]:
     tokens = "" if past.tokens_out is None else str(past.tokens_out)
-    cost = "" if past.cost is None else f"{past.cost:.4g}"
+    cost = "" if past.cost is None else cost_text(past.cost)
     seconds = "" if past.seconds is None else f"{past.seconds:.2f}"
     words = past.error if past.error and not past.text else past.text
     return [
         str(past.number),
         past.at.strftime("%m-%d %H:%M:%S"),
         clipped(past.workflow, 30),
-        clipped(_inputs(past.inputs), _INPUTS),
+        _inputs(past.inputs),
         clipped(past.model or "", 30),
         mark(past.status),
         seconds,
@@ -91,32 +107,55 @@ def _cells(past: Past) -> list[str]:
 
 
 def _inputs(inputs: Any) -> str:
+    """The inputs on a line; each is clipped by itself, for the last of them may be what tells two runs apart."""
+    told = ""
+    for most in _VALUES:
+        told = _joined(inputs, most)
+        if columns(told) <= _INPUTS:
+            break
+    return _fitting(told, _INPUTS)
+
+
+def _joined(inputs: Any, most: int | None = None) -> str:
     if isinstance(inputs, Mapping):
-        return ", ".join(f"{name}={_value(value)}" for name, value in inputs.items())
-    return "" if inputs is None else _value(inputs)
+        return ", ".join(f"{name}={_fitting(_value(value), most)}" for name, value in inputs.items())
+    return "" if inputs is None else _fitting(_value(inputs), most and _INPUTS)
+
+
+def _fitting(text: str, most: int | None) -> str:
+    """A text as one line of at most so many columns of a screen."""
+    if most is None:
+        return text
+    words = clipped(text, most)
+    while columns(words) > most:
+        words = f"{words.removesuffix('…')[:-1]}…"
+    return words
 
 
 def _value(value: Any) -> str:
-    return (
-        value
-        if isinstance(value, str)
-        else json.dumps(value, ensure_ascii=False, default=lambda one: type(one).__name__)
-    )
+    if isinstance(value, str):
+        return value
+    try:
+        return json.dumps(value, ensure_ascii=False, default=lambda one: type(one).__name__)
+    except (TypeError, ValueError, RecursionError):  # keys that are no texts, a value that holds itself
+        return as_json(value)
 
 
-def _html(heads: Iterable[str], rows: Iterable[Iterable[str]], rest: str) -> str:
+def _html(heads: Iterable[str], rows: Iterable[Iterable[str]], rest: str, how: str) -> str:
     head = "".join(f"<th>{escaped(one)}</th>" for one in heads)
     body = "".join(f"<tr>{''.join(f'<td>{escaped(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    before = f'<div style="{FAINT}">{escaped(rest)}</div>' if rest else ""
-    return f'{STYLE}{FRAME}{before}<table style="{SMALL}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    before, after = (f'<div style="{FAINT}">{escaped(one)}</div>' if one else "" for one in (rest, how))
+    table = f'<table style="{SMALL}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    return f"{STYLE}{FRAME}{before}{table}{after}</div>"
 
 
-def _text(heads: Sequence[str], rows: Sequence[Sequence[str]], rest: str) -> str:
-    wide = [max(len(row[at]) for row in (heads, *rows)) for at in range(len(heads))]
+def _text(heads: Sequence[str], rows: Sequence[Sequence[str]], rest: str, how: str) -> str:
+    wide = [max(columns(row[at]) for row in (heads, *rows)) for at in range(len(heads))]
     lines = [
-        "  ".join(f"{cell:{width}}" for cell, width in zip(row, wide, strict=True)).rstrip() for row in (heads, *rows)
+        "  ".join(cell + " " * (width - columns(cell)) for cell, width in zip(row, wide, strict=True)).rstrip()
+        for row in (heads, *rows)
     ]
-    return plain("\n".join([*([rest] if rest else []), *lines]))
+    return plain("\n".join(filter(None, [rest, *lines, how])))
 
 
 def shown_one(past: Past) -> dict[str, str]:
@@ -128,7 +167,7 @@ def shown_one(past: Past) -> dict[str, str]:
         number=past.number,
         at=past.at.strftime("%Y-%m-%d %H:%M:%S"),
         workflow=clipped(past.workflow, 60),
-        inputs=clipped(_inputs(past.inputs), 200),
+        inputs=clipped(_joined(past.inputs), 200),
     )
     if past.status in ("running", "interrupted"):
         below = {"text/html": "", "text/plain": mark(past.status)}

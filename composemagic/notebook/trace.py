@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
 
-from composemagic.engine.trace import MOST, Row, Trace, body_text, clipped_line, ending, shown_of
+from composemagic.engine.trace import MOST, Row, Trace, body_text, clipped_line, ending, message_line, shown_of
 from composemagic.notebook.look import FAINT, FRAME, RED, SMALL, STYLE, clipped, escaped, folded, preformatted
 from composemagic.picture.arrival import Series, arrival
 from composemagic.picture.gantt import Bar, Lane, gantt
@@ -17,7 +17,11 @@ __all__ = ["series_of", "shown"]
 _LOOK = (
     "<style>.compose-answer .compose-wire{overflow:auto;max-height:22em}.compose-answer .compose-wire table{width:100%;table-layout:auto}"
     ".compose-answer .compose-wire td,.compose-answer .compose-wire th{padding:1px 8px;vertical-align:top;"
-    "font-family:var(--jp-code-font-family,monospace);font-size:85%}</style>"
+    "font-family:var(--jp-code-font-family,monospace);font-size:85%}"
+    # long messages wrap, so that what was extracted is seen beside them
+    ".compose-answer .compose-wire td{overflow-wrap:anywhere;white-space:normal}"
+    ".compose-answer .compose-wire td:first-child{white-space:nowrap}.compose-answer .compose-wire td:last-child{min-width:9em}"
+    "</style>"
 )
 _OPEN = 1  # exchanges whose messages are unfolded
 _BODY = 200_000  # characters of all messages that are shown
@@ -152,10 +156,9 @@ def _line(row: Row | int) -> str:
     if isinstance(row, int):
         words = escaped(say("… {count} more messages", count=row))
         return f'<tr><td colspan="3" class="compose-dim">{words}</td></tr>'
-    event = f"{row.message.event}: " if row.message.event else ""
     cells = [
         f"{row.message.at:.3f}",
-        clipped_line(event + row.message.text),
+        message_line(row),
         "" if row.extracted is None else f"“{clipped_line(row.extracted)}”",
     ]
     return f"<tr>{''.join(f'<td>{escaped(cell)}</td>' for cell in cells)}</tr>"

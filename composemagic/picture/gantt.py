@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from composemagic.picture.svg import ACCENTS, WIDTH, Scale, box, frame, line, name_of, ticks, words
+from composemagic.picture.svg import ACCENTS, WIDTH, Scale, box, frame, line, name_of, shortened, ticks, width_of, words
 from composemagic.words import say
 
 __all__ = ["Bar", "Lane", "gantt"]
@@ -13,7 +13,7 @@ __all__ = ["Bar", "Lane", "gantt"]
 _LANE, _BAR, _THIN = 30, 14, 5
 _TOP, _LEFT, _RIGHT = 10, 150, WIDTH - 14
 _MOST = 40  # lanes that are drawn
-_NAME = 20  # characters of a lane's name beside it
+_NAME = 17  # letters of a lane's name beside it
 
 
 class Bar(NamedTuple):
@@ -53,8 +53,7 @@ def _pattern(name: str) -> str:
 
 
 def _lane(lane: Lane, y: float, scale: Scale, hatch: str) -> Iterator[str]:
-    label = lane.label if len(lane.label) <= _NAME else f"{lane.label[: _NAME - 1]}…"
-    yield words(_LEFT - 8, y + 14, label, anchor="end")
+    yield words(_LEFT - 8, y + 14, shortened(lane.label, _NAME), anchor="end")
     for bar in lane.bars:
         x, end = scale(bar.start), scale(bar.end)
         if bar.kind == "request":
@@ -83,7 +82,7 @@ def _legend(lanes: Sequence[Lane], y: float, hatch: str) -> Iterator[str]:
             look = "fill:currentColor;fill-opacity:0.45" if kind == "request" else _look(kind, hatch)
             yield box(x, y - 8, 14, _THIN if kind == "request" else 9, look)
             yield words(x + 19, y, name, dim=True)
-            x += 19 + 8 * len(name) + 20
+            x += 39 + width_of(name)
 
 
 def _name(kind: str) -> str:

@@ -5,14 +5,13 @@ A picture of so few boxes is a few kilobytes; a face sends it only when a status
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
 from composemagic.picture.layers import Laid, Size, laid
-from composemagic.picture.svg import ACCENTS, escaped, frame
+from composemagic.picture.svg import ACCENTS, LETTER, escaped, frame, shortened, width_of
 
 __all__ = ["MOST", "Arrow", "Box", "Light", "Net", "graph", "size_of"]
 
@@ -20,7 +19,7 @@ MOST = 20
 """Boxes that a reader takes in at a look."""
 
 _WIDEST = 860  # where the layers are too many to stand side by side, they stand below each other
-_NARROW, _LETTER = 44.0, 7.9
+_NARROW = 44.0
 _LONGEST = 22  # letters of a label
 _LABEL = 16  # letters beside an arrow
 _LINE, _PADDING, _SIGN = 15.0, 7.0, 15.0
@@ -74,7 +73,6 @@ _LOOKS = {
     "failed": (ACCENTS["bad"], 2.5, "", ACCENTS["bad"], 0.22),
     "stopped": ("currentColor", 1.5, "6 3", "currentColor", 0.1),
 }
-_THIN, _BROAD = frozenset("fijlrtI.,:;'!|()[] -"), frozenset("mwMW@%…")
 _FAINT = ("waiting", "skipped")
 _STRONG = ("running", "asking", "failed")
 
@@ -129,17 +127,17 @@ def _drawing(net: Net, has_signs: bool) -> _Drawing:
     inner = tuple(_drawing(box.inside, False) if box.inside else None for box in net.boxes)
     sizes = tuple(_size(box, each, has_signs) for box, each in zip(net.boxes, inner, strict=True))
     number = {box.id: at for at, box in enumerate(net.boxes)}
-    rooms = {(number[one.start], number[one.end]): _width(_short(one.label, _LABEL)) for one in net.arrows}
+    rooms = {(number[one.start], number[one.end]): width_of(shortened(one.label, _LABEL)) for one in net.arrows}
     right = _Drawing(sizes, laid([Size(*size) for size in sizes], rooms, _GAP), False, inner)
     if right.size[0] <= _WIDEST:
         return right
-    rooms = {edge: _LETTER if room else 0.0 for edge, room in rooms.items()}
+    rooms = {edge: LETTER if room else 0.0 for edge, room in rooms.items()}
     down = _Drawing(sizes, laid([Size(height, width) for width, height in sizes], rooms, _GAP_DOWN), True, inner)
     return min(right, down, key=lambda one: one.size[0])
 
 
 def _size(box: Box, inner: _Drawing | None, has_signs: bool) -> Place:
-    words = max(_width(_short(line, _LONGEST)) for line in _lines(box))
+    words = max(width_of(shortened(line, _LONGEST)) for line in _lines(box))
     width = max(_NARROW, words + 2 * _PADDING + (_SIGN if has_signs else 0.0))
     height = _LINE * len(_lines(box)) + 2 * _PADDING - 3
     if inner is None:
@@ -149,29 +147,6 @@ def _size(box: Box, inner: _Drawing | None, has_signs: bool) -> Place:
 
 def _lines(box: Box) -> list[str]:
     return [line for line in (box.id, box.note) if line]
-
-
-def _width(text: str) -> float:
-    """About how wide a text is, in whichever font the page has."""
-    return sum(map(_letter, text))
-
-
-def _letter(letter: str) -> float:
-    if unicodedata.east_asian_width(letter) in "WF":
-        return 12.5
-    if letter in _THIN:
-        return 4.5
-    return 12.0 if letter in _BROAD else _LETTER
-
-
-def _short(text: str, most: int) -> str:
-    """A text of about so many letters' width."""
-    line = " ".join(text[: 8 * most].split())
-    if _width(line) <= most * _LETTER:
-        return line
-    while _width(line) > (most - 1) * _LETTER:
-        line = line[: -max(1, len(line) - most)]
-    return f"{line}…"
 
 
 # -- what is drawn -------------------------------------------------------------------------------------------------------
@@ -211,7 +186,7 @@ def _lit(box: Box, light: Light, corner: Place) -> str:
     """The sign and the name of a job whose status is shown."""
     look = ' fill-opacity="0.6"' if light.status in _FAINT else ""
     weight = ' font-weight="bold"' if light.status in _STRONG else ""
-    text = escaped(f"{light.sign} {_short(box.id, _LONGEST)}")
+    text = escaped(f"{light.sign} {shortened(box.id, _LONGEST)}")
     return f'<text x="{corner[0] + _PADDING:g}" y="{corner[1] + 18:g}" fill="currentColor"{look}{weight}>{text}</text>'
 
 
@@ -220,7 +195,7 @@ def _middled(box: Box, corner: Place, size: Place) -> Iterator[str]:
     x = corner[0] + size[0] / 2
     for number, line in enumerate(_lines(box)):
         look = ' fill-opacity="0.75"' if number else ' font-weight="bold"'
-        text = escaped(_short(line, _LONGEST))
+        text = escaped(shortened(line, _LONGEST))
         yield f'<text x="{x:g}" y="{corner[1] + 18 + _LINE * number:g}" text-anchor="middle" fill="currentColor"{look}>{text}</text>'
 
 
@@ -253,9 +228,13 @@ def _curved(points: Sequence[Place], is_down: bool) -> str:
 def _label(text: str, points: Sequence[Place], is_down: bool) -> str:
     """What is said beside a stretch of an arrow: its last, since several may leave from one place."""
     (x, y), (to_x, to_y) = points
-    at = (to_x + 5, (y + to_y) / 2 if to_y < y else to_y - 10) if is_down else ((x + to_x) / 2, to_y + 13 if y < to_y else to_y - 5)
+    at = (
+        (to_x + 5, (y + to_y) / 2 if to_y < y else to_y - 10)
+        if is_down
+        else ((x + to_x) / 2, to_y + 13 if y < to_y else to_y - 5)
+    )
     anchor = "start" if is_down else "middle"
     return (
         f'<text x="{at[0]:g}" y="{at[1]:g}" text-anchor="{anchor}" fill="currentColor" fill-opacity="0.75" font-size="11">'
-        f"{escaped(_short(text, _LABEL))}</text>"
+        f"{escaped(shortened(text, _LABEL))}</text>"
     )

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import html
+import unicodedata
 from collections.abc import Iterable, Iterator
 
 from composemagic.text import clean, plain
 from composemagic.words import say
 
-__all__ = ["ACCENTS", "WIDTH", "Scale", "box", "escaped", "frame", "line", "name_of", "ticks", "words"]
+__all__ = [
+    "ACCENTS", "LETTER", "WIDTH", "Scale", "box", "escaped", "frame", "line", "name_of", "shortened", "ticks", "width_of", "words",
+]  # fmt: skip
 
 WIDTH = 640
+LETTER = 7.9
+"""How wide a letter is, about."""
 ACCENTS = {
     "good": "var(--jp-brand-color1,#1976d2)",
     "other": "var(--jp-warn-color1,#e07000)",
@@ -26,6 +31,7 @@ _FONT = "font-family:var(--jp-ui-font-family,sans-serif);font-size:12px"
 _STEPS = (1.0, 2.0, 5.0, 10.0)
 _MOST_TICKS = 7
 _LABEL = 100
+_THIN, _BROAD = frozenset("fijlrtI.,:;'!|()[] -"), frozenset("mwMW@%…")
 _NO_CHARACTERS = dict.fromkeys((0xFFFE, 0xFFFF))
 
 
@@ -89,6 +95,29 @@ def words(x: float, y: float, text: str, *, anchor: str = "start", dim: bool = F
     return f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}" fill="currentColor"{look}{weight}>{escaped(text)}</text>'
 
 
+def width_of(text: str) -> float:
+    """About how wide a text is, in whichever font the page has."""
+    return sum(map(_letter, text))
+
+
+def _letter(letter: str) -> float:
+    if unicodedata.east_asian_width(letter) in "WF":
+        return 12.5
+    if letter in _THIN:
+        return 4.5
+    return 12.0 if letter in _BROAD else LETTER
+
+
+def shortened(text: str, most: int) -> str:
+    """A text of about so many letters' width."""
+    line = " ".join(text[: 8 * most].split())
+    if width_of(line) <= most * LETTER:
+        return line
+    while width_of(line) > (most - 1) * LETTER:
+        line = line[: -max(1, len(line) - most)]
+    return f"{line}…"
+
+
 def ticks(scale: Scale, top: float, bottom: float) -> Iterator[str]:
     """A grid of seconds, with their numbers below."""
     step = _step(scale.total)
@@ -96,7 +125,10 @@ def ticks(scale: Scale, top: float, bottom: float) -> Iterator[str]:
     for at in range(count + 1):
         x = scale(at * step)
         yield line(x, top, x, bottom, faint=True)
-        yield words(x, bottom + 14, say("{seconds} s", seconds=f"{at * step:g}"), anchor="middle", dim=True)
+        number = say("{seconds} s", seconds=f"{at * step:g}")
+        is_at_the_edge = x + width_of(number) / 2 > WIDTH
+        place, anchor = (float(WIDTH), "end") if is_at_the_edge else (x, "middle")
+        yield words(place, bottom + 14, number, anchor=anchor, dim=True)
 
 
 def _step(total: float) -> float:

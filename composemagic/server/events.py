@@ -185,8 +185,10 @@ def _job(event: Any) -> dict[str, Any]:
 
 def _end(task: Task) -> dict[str, Any]:
     assert task.run is not None
-    usage = None if task.run.usage is None else dict(task.run.usage)
-    return {"status": task.status, "usage": usage, "text_length": len(task.run.text), "task_id": task.id}
+    run = task.run
+    usage = None if run.usage is None else dict(run.usage)
+    told = {"status": task.status, "usage": usage, "model": run.model, "text_length": len(run.text)}
+    return {**told, "task_id": task.id}
 
 
 def _error(task: Task) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from composemagic.words import say
 __all__ = ["Recorded", "Recorder", "Recording", "read"]
 
 _HEADERS = ("content-type", "location", "retry-after", "retry-after-ms", "x-should-retry")
+_BEGINNING = b'{"id": '
 _ABOUT_RATES = ("ratelimit", "x-ratelimit", "anthropic-ratelimit")
 
 
@@ -61,13 +62,19 @@ class Recording:
 
 
 class Recorder:
-    """Adds each exchange to the end of a file, a line at a time. Raises UsageError where the file cannot be written."""
+    """Adds each exchange to the end of a file, a line at a time.
+
+    Raises UsageError where the file cannot be written, or holds something else, such as a notebook.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
         try:
             with path.open("ab+") as file:
+                file.seek(0)
+                if not _is_ours(next((line for line in file if line.strip()), b"")):
+                    raise UsageError(say("`{path}` is no recording, so nothing is added to it", path=path))
                 file.seek(0)
                 self._count = sum(1 for line in file if line.endswith(b"\n"))
                 end = file.seek(0, os.SEEK_END)
@@ -103,6 +110,17 @@ class Recorder:
                 data = data[os.write(file, data) :]
         finally:
             os.close(file)
+
+
+def _is_ours(line: bytes) -> bool:
+    """Whether a file may be a recording that begins with this line, which may have been cut off while it was written."""
+    if not line or line.startswith(_BEGINNING[: len(line)]):
+        return True
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and "request" in found
 
 
 def _reason(error: OSError) -> str:

@@ -63,7 +63,14 @@ class Replay(httpx.AsyncBaseTransport):
         file = self.recording.name
         if not self.recording.exchanges:
             return say("{file} holds no recording", file=file)
-        found = nearest([one.request for one in self.recording.exchanges], request)
+        known = [one.request for one in self.recording.exchanges]
+        if not any(_is_embedded(one) is _is_embedded(request) for one in known):
+            if _is_embedded(request):
+                return say("{file} was recorded without `--local` (`local=True`): replay it without, too", file=file)
+            return say(
+                "{file} was recorded with the embedded model: replay it with `--local` (`local=True`)", file=file
+            )
+        found = nearest(known, request)
         return say("no recording in {file} fits this request: {differences}", file=file, differences=told(found))
 
     async def until(self, begun: float, seconds: float) -> None:
@@ -103,6 +110,10 @@ def _fault(found: Recorded) -> RunError:
         again=bool(fault.get("again")),
         after=after if isinstance(after, int | float) and math.isfinite(after) else None,
     )
+
+
+def _is_embedded(request: Mapping[str, Any]) -> bool:
+    return str(request.get("url")).startswith(f"{EMBEDDED}/")
 
 
 def _known_by(request: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -17,18 +18,31 @@ _TEXTS = ("string", "text", "markdown", "select")
 
 
 def scalar(key: str, text: str, inputs: Iterable[Input]) -> Any:
-    """What a text means for the input `key`: as it stands where the YAML says that it is text, else a YAML scalar.
+    """What a text means for the input `key`: as it stands where the YAML says that it is text, JSON where it says that it is
+    a list of something (`as text[]`), else a YAML scalar.
 
     Raises UsageError for a number with too many digits.
     """
     from composemagic.language.document import plain_value  # with a YAML parser behind it: `%load_ext` must stay light
 
-    if any(one.name == key and one.cast is not None and one.type in _TEXTS for one in inputs):
+    asked = next((one for one in inputs if one.name == key and one.cast is not None), None)
+    if asked is not None and asked.is_list and (listed := _listed(text)) is not None:
+        return listed
+    if asked is not None and asked.type in _TEXTS:
         return text
     try:
         return plain_value(text)
     except ValueError as error:
         raise UsageError(say("`-i {key}={text}`: {why}", key=key, text=text, why=error)) from None
+
+
+def _listed(text: str) -> list[Any] | None:
+    """The list that a JSON text is; None where it is none."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, list) else None
 
 
 def nested(values: Mapping[str, Any]) -> Any:
