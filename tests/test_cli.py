@@ -809,6 +809,22 @@ def test_in_one_file_what_is_said_has_lines_of_its_own(chat: Chat) -> None:
     assert run(*chat("n=50,drop=10")).stdout.decode() == ALL[:60]
 
 
+@pytest.mark.parametrize(("number", "is_one"), [(7, True), (0, False)])
+def test_what_has_no_number_is_not_taken_for_one_file(
+    number: int, is_one: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Windows says 0 of every pipe and console."""
+    from composemagic.cli import terminal
+
+    with (tmp_path / "log").open("w") as log:
+        monkeypatch.setattr(sys, "stdout", log)
+        monkeypatch.setattr(sys, "stderr", log)
+        monkeypatch.setattr(os, "fstat", lambda _: os.stat_result([0o10000, number, 1, *[0] * 7]))
+        found = terminal._is_one_file()
+        monkeypatch.undo()
+    assert found is is_one
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("times", [1, 2, 5])
 def test_an_interrupt_keeps_the_text(times: int, chat: Chat, folder: Path) -> None:

@@ -256,6 +256,26 @@ def test_its_last_words_are_heard_however_late(tmp_path: Path, monkeypatch: pyte
     assert "good bye" in fails(loaded(tmp_path, "leave"), {}).sentence
 
 
+def test_what_outlives_the_server_and_still_can_print_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading ends on the private loop, where all runs wait; a program that the server started may have its stderr, too."""
+    monkeypatch.setattr(session, "_READ_SECONDS", 3600.0)
+    printed = session.Printed()
+    heard: list[list[str]] = []
+
+    def listen() -> None:
+        with printed.listening() as errors:
+            left.append(os.dup(errors.fileno()))
+            os.write(left[0], b"no model")
+        heard.append(printed.last())
+
+    left: list[int] = []
+    thread = threading.Thread(target=listen, daemon=True)
+    thread.start()
+    thread.join(20)
+    os.close(left[0])
+    assert heard == [["no model"]]
+
+
 @pytest.mark.parametrize(
     ("server", "expected"),
     [

@@ -520,6 +520,26 @@ def test_the_embedded_model_is_not_needed(tmp_path: Path, monkeypatch: pytest.Mo
         composemagic.load(yaml, local=True, replay=others, replay_speed=None).run(prompt="Hi")
 
 
+@pytest.mark.parametrize(
+    ("recorded", "yaml"),
+    [
+        (
+            "http://embedded.invalid/v1/chat/completions",
+            "component: {type: http-client, endpoint: 'http://127.0.0.1:1/weather'}",
+        ),
+        ("http://127.0.0.1:1/weather", "component: {type: model, task: text-generation, prompt: Hi}"),
+    ],
+)
+@pytest.mark.parametrize("local", [True, False])
+def test_local_or_not_is_no_reason_where_something_else_is_asked(
+    tmp_path: Path, recorded: str, yaml: str, local: bool
+) -> None:
+    file = tmp_path / "class.jsonl"
+    file.write_text(json.dumps({"request": {"method": "POST", "url": recorded, "body": {}}, "status": 200}))
+    with pytest.raises(RunError, match=r"no recording in class\.jsonl fits this request"):
+        composemagic.load(yaml, local=local, replay=file, replay_speed=None).run()
+
+
 def test_a_model_component_is_not_started_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     yaml = "component: {type: model, task: text-generation, prompt: '${input.prompt}', output: '${result}'}"
     file = tmp_path / "class.jsonl"
@@ -656,6 +676,7 @@ def test_who_neither_records_nor_traces_has_no_tap(faults: FaultServer) -> None:
         b"[" * 99_999,
         b"\x00\xff\n",
         b"\n\nx",
+        b'{"id": 1, "prompt": "What is new?"}\n{"id": 2, "prompt": "And today?"}\n',
     ],
 )
 def test_nothing_is_added_to_a_file_that_holds_something_else(tmp_path: Path, held: bytes) -> None:
@@ -677,7 +698,7 @@ def test_a_recording_that_is_new_or_was_cut_off_or_edited_goes_on(tmp_path: Path
 
 def test_a_recorder_counts_on(tmp_path: Path) -> None:
     file = tmp_path / "class.jsonl"
-    file.write_bytes(b'{"id": 1}\n{"id": 2}\n')
+    file.write_bytes(b'{"id": 1, "request": {}}\n{"id": 2, "request": {}}\n')
     assert Recorder(file)._count == 2
     assert recording.Recording("x", ()).notes == ()
 

@@ -275,6 +275,20 @@ def test_what_was_handed_on_while_nobody_listened_is_past() -> None:
     assert batches == [[begun, started]]
 
 
+def test_it_is_past_also_where_pieces_were_joined_since() -> None:
+    """What is kept is fewer events by then, and may be as many as wait."""
+    record = Record()
+    begun, started, joined = RunStarted("r", "t", {}), JobStarted("a", 0.0), Delta("xy", "a")
+    record.say(begun)
+    record.flush(pytest.fail)
+    record.stream([Delta("x", "a"), Delta("y", "a")])
+    record.say(started)
+    batches: list[list[Event]] = []
+    record.attach(batches.append, pytest.fail)
+    record.flush(pytest.fail)
+    assert batches == [[begun, joined, started]]
+
+
 def test_readers_that_come_at_any_moment_get_everything_once() -> None:
     async def act(_: Context) -> AsyncGenerator[Any, None]:
         for number in range(3000):

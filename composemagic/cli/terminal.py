@@ -93,9 +93,10 @@ class Screen:
 def _is_one_file() -> bool:
     """Whether stdout and stderr go to one place, as after `> log 2>&1`."""
     try:
-        return os.path.sameopenfile(sys.stdout.fileno(), sys.stderr.fileno())
+        out, err = os.fstat(sys.stdout.fileno()), os.fstat(sys.stderr.fileno())
     except (AttributeError, OSError, ValueError):  # closed, or no files at all
         return False
+    return out.st_ino != 0 and os.path.samestat(out, err)  # for Windows all pipes and consoles are number 0
 
 
 def tell(line: str) -> None:

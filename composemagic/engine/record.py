@@ -35,6 +35,7 @@ class Record:
         self._recent: list[Delta] = []
         self._waiting: list[Event] = []
         self._readers: list[Reader] = []
+        self._has_past = False
         self._lock = threading.Lock()
 
     @property
@@ -63,15 +64,16 @@ class Record:
         if not self._waiting:
             return
         batch, self._waiting = self._waiting, []
+        self._has_past = True
         for reader in tuple(self._readers):
             self._hand(reader, batch, complain)
 
     def attach(self, reader: Reader, complain: Callable[[Exception], None]) -> None:
         """Hand a reader all there was, and from now on what comes.
 
-        Where nobody has heard any of it yet, it waits as it did: waking a reader's thread would hold up the request.
+        Where none of it has been handed on yet, it waits as it did: waking a reader's thread would hold up the request.
         """
-        if not self._readers and len(self._waiting) == len(self._said) + len(self._recent):
+        if not self._readers and not self._has_past:
             self._readers.append(reader)
             return
         self.flush(complain)

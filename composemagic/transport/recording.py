@@ -114,12 +114,10 @@ class Recorder:
 
 def _is_ours(line: bytes) -> bool:
     """Whether a file may be a recording that begins with this line, which may have been cut off while it was written."""
-    if not line or line.startswith(_BEGINNING[: len(line)]):
-        return True
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):
-        return False
+        return line.startswith(_BEGINNING[: len(line)])
     return isinstance(found, dict) and "request" in found
 
 

@@ -64,7 +64,9 @@ class Replay(httpx.AsyncBaseTransport):
         if not self.recording.exchanges:
             return say("{file} holds no recording", file=file)
         known = [one.request for one in self.recording.exchanges]
-        if not any(_is_embedded(one) is _is_embedded(request) for one in known):
+        if any(_is_the_other_way(one, request) for one in known) and not any(
+            _is_embedded(one) is _is_embedded(request) for one in known
+        ):
             if _is_embedded(request):
                 return say("{file} was recorded without `--local` (`local=True`): replay it without, too", file=file)
             return say(
@@ -114,6 +116,15 @@ def _fault(found: Recorded) -> RunError:
 
 def _is_embedded(request: Mapping[str, Any]) -> bool:
     return str(request.get("url")).startswith(f"{EMBEDDED}/")
+
+
+def _is_the_other_way(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two requests ask for the same, one of them the embedded model and the other one somebody else."""
+    if not _is_embedded(one):
+        one, other = other, one
+    asked = str(one.get("url")).removeprefix(EMBEDDED)
+    address = str(other.get("url")).partition("?")[0].rstrip("/")
+    return _is_embedded(one) and not _is_embedded(other) and address.endswith(asked)
 
 
 def _known_by(request: Mapping[str, Any]) -> str:

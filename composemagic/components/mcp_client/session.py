@@ -80,25 +80,29 @@ class Printed:
         self._lines.clear()
         end, begin = os.pipe()
         self._pipe = errors = os.fdopen(begin, "w")
-        listener = threading.Thread(target=self._listen, args=(end,), name="composemagic-mcp", daemon=True)
-        listener.start()
+        threading.Thread(target=self._listen, args=(end,), name="composemagic-mcp", daemon=True).start()
         try:
             yield errors
         finally:
+            # not until the thread ends: what the server started may print for as long as it likes
+            self._catch_up(errors)
             if self._pipe is errors:
                 self._pipe = None
             errors.close()
-            listener.join(_READ_SECONDS)
 
     def last(self) -> list[str]:
         """The last lines that say something, also those that nobody has read yet."""
         if self._pipe is not None:
-            self._read.clear()
-            with contextlib.suppress(OSError):
-                self._pipe.write(f"\n{_MARK}\n")  # behind all that was printed before
-                self._pipe.flush()
-                self._read.wait(_READ_SECONDS)
+            self._catch_up(self._pipe)
         return [line.strip() for line in list(self._lines) if line.strip()]
+
+    def _catch_up(self, pipe: TextIO) -> None:
+        """Wait until what was printed so far has been read."""
+        self._read.clear()
+        with contextlib.suppress(OSError):
+            pipe.write(f"\n{_MARK}\n")  # behind it
+            pipe.flush()
+            self._read.wait(_READ_SECONDS)
 
     def _listen(self, end: int) -> None:
         with os.fdopen(end, encoding="utf-8", errors="replace") as lines:
