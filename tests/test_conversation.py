@@ -542,6 +542,47 @@ def test_what_is_edited_and_gone_is_asked_as_a_new_question(boxed: tuple[Chat, C
     assert [question for question, _ in told_by(box)] == ["b"]
 
 
+def test_an_answer_that_ends_before_its_chat_is_shown_is_in_the_copy(
+    server: ChatServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copy is displayed by the cell, after the widgets; what the private loop's thread displays belongs to no cell."""
+    from composemagic.notebook import chatbox, place
+
+    told: list[tuple[threading.Thread, str, bool]] = []
+
+    def display(data: Any, *, update: bool = False, **_: Any) -> None:
+        told.append((threading.current_thread(), data.get("text/plain", ""), update))
+
+    monkeypatch.setattr(place, "display", display)
+    monkeypatch.setattr(chatbox, "display", display)
+    chat = Chat(model(server, "the answer"))
+    server.hold = threading.Event()
+    turn = chat.ask("first")
+    box = shown(chat)
+    server.hold.set()
+    server.hold = None
+    finished(turn)
+    assert told_by(box) == [("first", "the answer")]
+    assert told == []
+    box.show()
+    (here, _, first), (same, copy, second) = told
+    assert here is same is threading.current_thread() and not (first or second)
+    assert "the answer" in copy
+
+
+def test_a_chat_that_is_closed_leaves_no_widgets(server: ChatServer) -> None:
+    from ipywidgets.widgets.widget import _instances
+
+    before = set(_instances)
+    chat = Chat(model(server, "one", "two"))
+    send(shown(chat), "a")
+    shown(chat)
+    chat.clear()
+    send(shown(chat), "b")
+    chat.close()
+    assert set(_instances) <= before
+
+
 def test_a_second_question_while_one_is_answered_is_kept_in_its_line(server: ChatServer) -> None:
     chat = Chat(model(server, "a long, long answer"))
     box = shown(chat)

@@ -86,7 +86,7 @@ def test_each_input_is_clipped_by_itself() -> None:
         assert "temperature=0.7<" in html(other.execute("%compose runs"))
 
 
-@pytest.mark.parametrize("line", ["many", "0", "stats=done", "=1"])
+@pytest.mark.parametrize("line", ["many", "0", "²", "stats=done", "=1"])
 def test_a_line_that_is_wrong(shared: Kernel, line: str) -> None:
     assert (shared.execute(f"%compose runs {line}").error or ("",))[0] == "UsageError"
 

@@ -7,6 +7,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -218,6 +219,29 @@ def box() -> Iterator[SweepBox]:
 def cards(box: SweepBox) -> list[str]:
     """The text of each card that has a place of its own."""
     return [without_tags(part.value) for part in box.box.children if "compose-card" in part._dom_classes]
+
+
+def test_a_sweep_that_ends_before_it_is_shown_leaves_its_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cell displays the widgets, and the copy takes their place, whatever ends meanwhile on the private loop's thread."""
+    told: list[tuple[str, bool]] = []
+
+    def display(data: Any, *, update: bool = False, **_: Any) -> None:
+        told.append((data["text/plain"], update))
+
+    class Late(SweepBox):
+        def show(self) -> None:
+            assert self.sweep.wait(SECONDS)
+            super().show()
+
+    monkeypatch.setattr("composemagic.notebook.sweepbox.SweepBox", Late)
+    monkeypatch.setattr("composemagic.notebook.place.display", display)
+    monkeypatch.setattr("composemagic.notebook.attended.can_click", lambda _: True)
+    monkeypatch.setattr("composemagic.notebook.sweep.running_shell", lambda: SimpleNamespace(kernel=True))
+    sweep = Sweep(composemagic.load(json.dumps(WORDS)), {"prompt": VALUES})
+    sweep.show()
+    (widget, first), (copy, second) = told
+    assert (first, second) == (False, True)
+    assert "is running" in widget and copy.count("✓") == len(VALUES)
 
 
 def test_cards_share_one_place_until_there_is_room_for_each(box: SweepBox, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import ipywidgets as widgets
 import pytest
 
+from composemagic.notebook.settled import Settled
 from tests.conftest import Kernel, started_kernel
 from tests.page import Page
 
@@ -162,3 +164,21 @@ def test_a_page_that_answers_no_more_is_not_waited_for_for_ever(page: Page) -> N
     page.execute("settled._PATIENCE = 1000")
     page.click(page.find(description="Run"))  # nobody is waited for any more
     shows(page, "✓ done")
+
+
+def test_a_click_that_fails_takes_no_other_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("composemagic.notebook.settled._PATIENCE", 1000)
+    settled = Settled()
+    settled._answer.value = "1"  # a page is there
+    first, second, done = widgets.Button(), widgets.Button(), list[str]()
+
+    def fail() -> None:
+        raise ValueError("no")
+
+    settled.then(fail, first)
+    settled.then(lambda: done.append("second"), second)
+    assert (first.disabled, second.disabled, done) == (True, True, [])
+    with pytest.raises(ValueError, match="no"):
+        settled._answer.value = "3"  # for both at once
+    assert (first.disabled, second.disabled, done) == (False, False, ["second"])
+    settled.close()

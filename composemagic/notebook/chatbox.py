@@ -9,6 +9,7 @@ from typing import Any
 
 import ipywidgets as widgets
 from IPython.display import display
+from ipywidgets.widgets.widget_string import HTMLStyle
 
 from composemagic.conversation import Conversation, Turn
 from composemagic.engine.events import Event
@@ -61,9 +62,9 @@ class ChatBox:
         self._shown: list[_Shown] = []
         self._editing: Turn | None = None
         # few models: all that may share a layout and a style do
-        self._style = {"layout": widgets.Layout(width="auto", flex="0 1 auto"), "style": widgets.HTML().style}
+        self._style = {"layout": widgets.Layout(width="auto", flex="0 1 auto"), "style": HTMLStyle()}
         self._settled = Settled(**self._style)
-        self._copy_place = Place()
+        self._copy_place, self._is_shown = Place(), False
         self._build()
         for turn in chat.turns:
             self._add(turn)
@@ -106,7 +107,11 @@ class ChatBox:
         """Display the widgets, and below them the copy that is saved."""
         title = plain(self.chat.workflow.title)
         display(widget_bundle(self.box, say("{title}: what was said stands below", title=title)), raw=True)
-        self._copy_place.put(self._copy())
+        copy = self._copy()
+        self._copy_place.put(copy)
+        self._is_shown = True
+        if self._copy() != copy:  # an answer has ended meanwhile
+            self._keep_copy()
 
     def close(self) -> None:
         """Take the widgets away; the copy is seen from now on."""
@@ -128,7 +133,9 @@ class ChatBox:
         return dict(bubbles.transcript(self.chat, stills, style=self._stand_in.style, name=self._stand_in.kept))
 
     def _keep_copy(self) -> None:
-        self._copy_place.put(self._copy())
+        """Renew the copy; what ends before it is shown, on a thread that belongs to no cell, is in the first one."""
+        if self._is_shown:
+            self._copy_place.put(self._copy())
 
     # -- turns -------------------------------------------------------------------------------------------------------------
     def began(self, turn: Turn) -> None:

@@ -43,7 +43,7 @@ def told(words: Sequence[str], shell: Any) -> None:
 
     most, wanted = _MOST, dict[str, Any]()
     for word in words:
-        if word.isdigit() and int(word) > 0:
+        if word.isdecimal() and int(word) > 0:
             most = int(word)
         elif "=" in word:
             name, value = pair(word, "%compose runs")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from contextvars import copy_context
 from typing import Any
 
@@ -78,9 +79,10 @@ class Settled:
         """Do what was asked for until a question."""
         with self._lock:
             due = [self._waiting.pop(one) for one in sorted(self._waiting) if one <= number]
-        for click in due:
-            click.release()
-            click.act()
+        with ExitStack() as acts:  # one that fails does not take those behind it along
+            for click in reversed(due):
+                acts.callback(click.act)
+                acts.callback(click.release)
 
 
 class _Click:

@@ -37,8 +37,9 @@ class Sweep(Trials):
             from composemagic.notebook.sweepbox import SweepBox
 
             self._put_away()
-            self._box = box = SweepBox(self)
+            box = SweepBox(self)
             box.show()
+            self._box = box  # not before: what ends meanwhile is put away on a thread that belongs to no cell
             self.begin()
             box.attach()
             if self._is_over:  # before there was a box
