@@ -70,9 +70,12 @@ def _lab() -> int:
     notebook = clone if clone.is_file() else Path.cwd() / _NOTEBOOK
     if not notebook.is_file():
         notebook.write_bytes((_PACKAGE / _NOTEBOOK).read_bytes())
+    words = [sys.executable, "-m", "jupyterlab", *_as_root(), str(notebook)]
+    if os.name == "posix":
+        os.execv(words[0], words)  # what ends this process, as a closed terminal, is to end JupyterLab
     # Ctrl-C is JupyterLab's: it asks and ends by itself. Not SIG_IGN, which its kernels would inherit.
     signal.signal(signal.SIGINT, lambda *_: None)
-    return subprocess.call([sys.executable, "-m", "jupyterlab", *_as_root(), str(notebook)])
+    return subprocess.call(words)
 
 
 def _as_root() -> list[str]:
