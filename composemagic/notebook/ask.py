@@ -121,6 +121,8 @@ def _editor(text: str | None) -> Any:
     lines = min(_MOST_LINES, max(2, text.count("\n") + 1 + len(text) // 80))
     made = widgets.Textarea(value=text, rows=lines, layout=widgets.Layout(width="auto", height="auto"))
     unpin(made)
+    # each echo pins it: a change that then comes while a cell runs gets no `idle`, and the page holds back the next
+    made.observe(lambda _: unpin(made), "value")
     return made
 
 
