@@ -9,6 +9,8 @@ from typing import Any
 import ipywidgets as widgets
 import pytest
 
+import composemagic
+from composemagic.notebook.chat import Chat
 from composemagic.notebook.settled import Settled
 from tests.conftest import Kernel, started_kernel
 from tests.page import Page
@@ -182,3 +184,30 @@ def test_a_click_that_fails_takes_no_other_along(monkeypatch: pytest.MonkeyPatch
         settled._answer.value = "3"  # for both at once
     assert (first.disabled, second.disabled, done) == (False, False, ["second"])
     settled.close()
+
+
+# -- what is typed while a cell runs
+
+
+@pytest.mark.parametrize("part", ["_line", "_area", "t"])
+def test_an_echo_does_not_pin_what_a_chat_hears(part: str) -> None:
+    from composemagic.notebook.chatbox import ChatBox
+
+    yaml = "component: {type: echo, action: {text: '${input.prompt as text} ${input.t as text | x}'}}"
+    box = ChatBox(Chat(composemagic.load(yaml)))
+    stays_unpinned(box._settings.fields["t"].widget if part == "t" else getattr(box, part))
+
+
+def test_an_echo_does_not_pin_a_field_of_a_form_or_a_question() -> None:
+    from composemagic.notebook.ask import _editor
+    from composemagic.notebook.form import Form
+
+    stays_unpinned(Form(composemagic.load("component: {type: echo, text: '${input.x as text}'}")).fields["x"].widget)
+    stays_unpinned(_editor("{}"))
+
+
+def stays_unpinned(field: Any) -> None:
+    for value in ("one", "two"):
+        field.comm._reply_subshell_id = "main"  # as ipykernel does when the change is echoed
+        field.value = value
+        assert not hasattr(field.comm, "_reply_subshell_id")

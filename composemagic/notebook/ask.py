@@ -12,7 +12,7 @@ from composemagic.errors import UsageError
 from composemagic.notebook.look import FRAME, RED, escaped
 from composemagic.notebook.questions import editable, edited, facts, fixed, hint, question, still_open
 from composemagic.notebook.settled import Settled
-from composemagic.notebook.widget import button, close, unpin
+from composemagic.notebook.widget import button, close, heard
 from composemagic.words import say
 
 __all__ = ["Ask"]
@@ -119,11 +119,7 @@ def _editor(text: str | None) -> Any:
     import ipywidgets as widgets
 
     lines = min(_MOST_LINES, max(2, text.count("\n") + 1 + len(text) // 80))
-    made = widgets.Textarea(value=text, rows=lines, layout=widgets.Layout(width="auto", height="auto"))
-    unpin(made)
-    # each echo pins it: a change that then comes while a cell runs gets no `idle`, and the page holds back the next
-    made.observe(lambda _: unpin(made), "value")
-    return made
+    return heard(widgets.Textarea(value=text, rows=lines, layout=widgets.Layout(width="auto", height="auto")))
 
 
 def _told(run: Run, point: Point) -> str:

@@ -26,7 +26,7 @@ from composemagic.notebook.settings import Settings
 from composemagic.notebook.settled import Settled
 from composemagic.notebook.standin import StandIn
 from composemagic.notebook.watched import Watched, opened_points
-from composemagic.notebook.widget import button, close, unpin, widget_bundle
+from composemagic.notebook.widget import button, close, heard, unpin, widget_bundle
 from composemagic.text import plain
 from composemagic.threads import call_on
 from composemagic.words import say
@@ -78,8 +78,8 @@ class ChatBox:
         self._head = widgets.HTML(LOOK + bubbles.head(chat), **self._style)
         self._turns = widgets.VBox(layout=self._style["layout"])
         words = say("Your question; Enter sends it")
-        self._line = widgets.Text(value=chat.draft, placeholder=words)
-        self._area = widgets.Textarea(placeholder=say("Your question; Send sends it"), rows=5)
+        self._line = heard(widgets.Text(value=chat.draft, placeholder=words))
+        self._area = heard(widgets.Textarea(placeholder=say("Your question; Send sends it"), rows=5))
         self._area.layout.display = "none"
         self._line.on_msg(self._on_key)
         self._send = button(say("Send"), "paper-plane", after(self._on_send), style="primary", width="auto")

@@ -25,7 +25,7 @@ from composemagic.notebook.remembered import remember, remembered
 from composemagic.notebook.uploads import field
 from composemagic.notebook.used import used
 from composemagic.notebook.view import Live
-from composemagic.notebook.widget import button, close, unpin, widget_bundle
+from composemagic.notebook.widget import button, close, heard, unpin, widget_bundle
 from composemagic.words import say
 from composemagic.workflow.inputs import Input, at
 
@@ -87,7 +87,7 @@ class Form:
         self._typed: dict[str, None] = {}
         self._pause = Pause(_TYPING_SECONDS, self._look)
         for name, one in self.fields.items():
-            one.widget.observe(lambda _, name=name: self._on_typed(name), "value")
+            heard(one.widget).observe(lambda _, name=name: self._on_typed(name), "value")
             if isinstance(one.widget, widgets.Text):
                 one.widget.on_msg(self._on_key)
         rows = [row for one in self.fields.values() for row in one.rows]
@@ -146,7 +146,6 @@ class Form:
     def _on_typed(self, name: str) -> None:
         """What has been typed is looked at when the typing rests; a mistake that is mended goes away at once."""
         one = self.fields[name]
-        unpin(one.widget)  # its echo has pinned it
         self._typed[name] = None
         if one.problem and not one.wrong():
             one.tell("")

@@ -10,7 +10,7 @@ import ipywidgets as widgets
 from composemagic.errors import InputError
 from composemagic.notebook.fields import STYLE, Shared, fields_box
 from composemagic.notebook.uploads import field
-from composemagic.notebook.widget import close
+from composemagic.notebook.widget import close, heard
 from composemagic.words import say
 from composemagic.workflow.inputs import at
 
@@ -31,6 +31,7 @@ class Settings:
             given = at(values, name)
             each.initial = each.input.default if given is None else given
             each.reset()
+            heard(each.widget)
         self.box = self._folded() if self.fields else None
 
     def _folded(self) -> Any:

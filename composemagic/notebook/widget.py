@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["button", "close", "unpin", "widget_bundle"]
+__all__ = ["button", "close", "heard", "unpin", "widget_bundle"]
 
 
 def button(label: str, icon: str, clicked: Callable[[Any], None], *, style: str = "", width: str = "90px") -> Any:
@@ -26,6 +26,16 @@ def unpin(widget: Any) -> None:
     """
     with contextlib.suppress(AttributeError):
         del widget.comm._reply_subshell_id
+
+
+def heard(field: Any) -> Any:
+    """The field, whose changes arrive while a cell runs: the echo of each pins it again.
+
+    A change that comes to the main shell then gets no `idle`, and the page holds back the next one for ever.
+    """
+    unpin(field)
+    field.observe(lambda _: unpin(field), "value")
+    return field
 
 
 def widget_bundle(widget: Any, text: str) -> dict[str, Any]:
