@@ -213,7 +213,7 @@ class Lab:
         """Click the button with this text in a cell's output, waiting until it can be clicked (seconds)."""
         # not by its role's name: an icon's character counts as a part of that
         text = re.compile(rf"^\s*{re.escape(button)}\s*$")
-        self._output(index).locator("button").filter(has_text=text).first.click(timeout=timeout * 1000)
+        self._output(index).locator("button:visible").filter(has_text=text).first.click(timeout=timeout * 1000)
 
     def fill(self, index: int, label: str, value: str, timeout: float = 30) -> None:
         """Type into the ipywidgets field with this description in a cell's output (seconds)."""
@@ -244,6 +244,10 @@ class Lab:
             }}""",
             [seconds * 1000],
         )
+
+    def without_subshells(self) -> None:
+        """From here on, what widgets say goes to the kernel's main shell: as from front ends that know no other."""
+        self.eval(f"() => {{ {_PANEL}.context.sessionContext.session.kernel.commsOverSubshells = 'disabled'; }}")
 
     def wait_status(self, status: str, timeout: float = 30) -> None:
         """Wait until the kernel is `idle` or `busy` (seconds)."""

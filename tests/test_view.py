@@ -636,6 +636,9 @@ def asked() -> Iterator[tuple[Run, Ask]]:
 
 
 def parts(box: Any, kind: Any) -> list[Any]:
+    """What a reader sees of this kind."""
+    if box.layout.display == "none":
+        return []
     found = [box] if isinstance(box, kind) else []
     return found + [part for child in getattr(box, "children", ()) for part in parts(child, kind)]
 
@@ -676,6 +679,40 @@ def test_answers_one_by_one(asked: tuple[Run, Ask]) -> None:
     assert "? draft: May it be sent? → answered: Dear Bob" in told["text/plain"]
     assert '→ answered: {"amount": 99}' in told["text/plain"]
     assert "2 questions to a person" in told["text/html"]
+
+
+def test_what_someone_types_into_stays_where_it_is(asked: tuple[Run, Ask]) -> None:
+    """A page makes anew all that stands behind a change in a list: the field there would lose the keyboard."""
+    run, ask = asked
+    draft, price = sorted(run.points, key=lambda point: point.job_id)
+    before = ask._list.children
+    run.answer({draft.id: "Dear Bob"})
+    ask.drop([draft.id])
+    assert ask._list.children == before
+    assert [area.value for area in parts(ask.box, widgets.Textarea)] == ['{\n  "amount": 12\n}']
+    ask.show([point("x", id="later"), price])  # whatever its place among the jobs
+    assert ask._list.children[:2] == before
+    assert [area.value for area in parts(ask.box, widgets.Textarea)] == ['{\n  "amount": 12\n}', "x"]
+    ask.drop(["later"])
+    assert ask._list.children == before
+    ask.drop([price.id])
+    assert ask._list.children == ()
+
+
+def test_the_picture_has_its_place_before_a_question_stands_below(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = composemagic.load(ASKING).stream()
+    view = Live("Letter")
+    view.show()
+    view.follow(run)
+    until(lambda: view._ask is not None)
+    asks = view._ask
+    assert asks is not None
+    placed = view._box.children
+    until(lambda: view._picture is not None and "<svg" in view._picture.value)
+    assert view._box.children == placed
+    assert placed[-1] is asks.box
+    run.cancel()
+    view.closed.result(SECONDS)
 
 
 def test_all_at_once_and_what_was_not_changed_stays(asked: tuple[Run, Ask]) -> None:
@@ -737,7 +774,7 @@ def test_closing_leaves_no_widget_behind() -> None:
     view = Live("Letter")
     view.show()
     view.follow(run)
-    until(lambda: view._ask is not None and len(view._ask.box.children) == 3)
+    until(lambda: view._ask is not None and len(buttons(view._ask)) == 2)
     run.answer()
     view.closed.result(SECONDS)
     assert run.text == "Sent: Dear Ada, 12"

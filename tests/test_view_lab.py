@@ -110,7 +110,7 @@ def test_a_wait_counts_down_and_goes(lab: Lab) -> None:
 
 
 def areas(lab: Lab, index: int) -> Any:
-    return lab._output(index).locator("textarea")
+    return lab._output(index).locator("textarea:visible")
 
 
 @pytest.mark.parametrize("prefix", ["", "%%time\n"])
@@ -121,11 +121,10 @@ def test_questions_are_answered_while_the_cell_runs(lab: Lab, prefix: str) -> No
     lab.wait_text(1, "May it be sent?")
     lab.wait_text(1, "Go on everywhere")
     lab.wait_text(1, "2 waiting for an answer")
-    lab.wait_for("() => document.querySelector('.jp-OutputArea svg')", "the picture, which moves what stands below it")
     areas(lab, 1).nth(0).fill("Dear Bob")
     areas(lab, 1).nth(1).fill("{")
     lab.click(1, "Go on")  # the first one
-    lab.wait_for("() => document.querySelectorAll('.jp-OutputArea textarea').length === 1", "one question to be left")
+    areas(lab, 1).nth(1).wait_for(state="detached")
     assert areas(lab, 1).nth(0).input_value() == "{"
     lab.click(1, "Go on")
     lab.wait_text(1, "this is no JSON")
@@ -137,6 +136,40 @@ def test_questions_are_answered_while_the_cell_runs(lab: Lab, prefix: str) -> No
     assert "→ answered: Dear Bob" in after
     assert "Go on everywhere" not in after
     assert "→ answered: Dear Bob" in only_copy(lab.save()["cells"][1]["outputs"])["text/plain"]
+
+
+def test_typing_goes_on_while_what_stands_above_changes(lab: Lab) -> None:
+    """A picture comes, a question is answered, another one is asked: the keyboard stays where it is, and each key counts."""
+    lab.open([LOAD, f"%%compose -o answer\n{ASKING}", "print(answer.text)"])
+    lab.run(0)
+    lab.slow(0.2)
+    lab.run_all(wait=False)
+    lab.wait_text(1, "Go on everywhere")
+    first, second = areas(lab, 1).nth(0), areas(lab, 1).nth(1)
+    first.press("Control+A")
+    first.press_sequentially("Dear Bob, the picture comes while I type this", delay=20)
+    lab.click(1, "Go on")
+    second.press("Control+A")
+    second.press_sequentially('{"amount": 5, "why": "the first question goes while I type"}', delay=20)
+    lab.wait_for("() => document.querySelector('.jp-OutputArea svg[role=img]')", "the picture")
+    second.wait_for(state="detached")  # the second visible one: it is the only one now
+    assert areas(lab, 1).input_value() == '{"amount": 5, "why": "the first question goes while I type"}'
+    lab.click(1, "Go on")
+    lab.wait_text(2, "Sent: Dear Bob, the picture comes while I type this, 5")
+
+
+def test_what_is_typed_counts_where_no_subshells_are(lab: Lab) -> None:
+    """Since 7.4 ipykernel takes what widgets say during an awaited cell, without the `idle` that a page waits for."""
+    lab.open([LOAD, f"%%compose -o answer\n{ASKING}", "print(answer.text)"])
+    lab.without_subshells()
+    lab.run_all(wait=False)
+    lab.wait_text(1, "Go on everywhere")
+    for area, words in (0, "Dear Bob, key by key"), (1, '{"amount": 5}'):
+        areas(lab, 1).nth(area).press("Control+A")
+        areas(lab, 1).nth(area).press_sequentially(words)
+    lab.wait_status("busy")
+    lab.click(1, "Go on everywhere (2)")
+    lab.wait_text(2, "Sent: Dear Bob, key by key, 5")
 
 
 def test_a_run_that_asks_is_stopped(lab: Lab) -> None:

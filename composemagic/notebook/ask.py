@@ -37,26 +37,43 @@ class Ask:
         self._settled = Settled()
         self._all = button("", "forward", self._settled.after(self._on_all), width="auto")
         self._all.layout.align_self = "flex-start"
-        self.box = widgets.VBox()
+        self._list = widgets.VBox()
+        self.box = widgets.VBox([self._list, self._all])
 
     def show(self, points: Sequence[Point]) -> None:
         """Ask what is open now, in the order in which the jobs are written; what is inside a job comes last.
 
-        What has been typed for a point that stays open stays.
+        What is being typed for a point that stays open stays, and its form stays where it is: what is new goes below. A page
+        makes all that stands behind a change in a list anew, and who types there would type into nothing. So what has been
+        answered is hidden while anything open stands below it.
         """
         places = {job: place for place, job in enumerate(self._run.jobs)}
         ordered = sorted(points, key=lambda point: places.get(point.job_id, len(places)))
         self._points = {point.id: point for point in ordered}
-        first = list(self._points)[:_MOST_FORMS]
-        gone = [self._forms.pop(name) for name in list(self._forms) if name not in first]
-        for name in first:
-            if name not in self._forms:
+        for name in self._points:
+            if name not in self._forms and len(self._open()) < _MOST_FORMS:
                 self._forms[name] = _PointForm(self._run, self._points[name], self._answer, self._settled)
-        boxes = [self._forms[name].box for name in first]
+        gone = self._take_away()
+        self._list.children = [form.box for form in self._forms.values()]
         self._all.description = say("Go on everywhere ({count})", count=len(self._points))
-        self.box.children = [*boxes, self._all] if len(boxes) > 1 else boxes
+        self._all.layout.display = None if len(self._open()) > 1 else "none"
         for form in gone:
             close(form.box)
+
+    def _open(self) -> list[_PointForm]:
+        return [form for name, form in list(self._forms.items()) if name in self._points]
+
+    def _take_away(self) -> list[_PointForm]:
+        """Hide what is answered; what nothing open stands below is returned, to be closed."""
+        gone = []
+        for name in reversed(list(self._forms)):
+            if name in self._points:
+                break
+            gone.append(self._forms.pop(name))
+        for name, form in self._forms.items():
+            if name not in self._points:
+                form.box.layout.display = "none"
+        return gone
 
     def drop(self, answered: Sequence[str]) -> None:
         """These are answered."""
@@ -66,11 +83,10 @@ class Ask:
         """Take everything away."""
         self.show(())
         self._settled.close()
-        close(self._all)
         close(self.box)
 
     def _on_all(self, _: Any) -> None:
-        answers = [form.read() for form in list(self._forms.values())]
+        answers = [form.read() for form in self._open()]
         if None not in answers:
             unseen = dict.fromkeys(self._points)
             self._answer(unseen | {point: value for found in answers if found for point, value in found.items()})

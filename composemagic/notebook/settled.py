@@ -17,7 +17,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from composemagic.notebook.widget import close, unpin
+from composemagic.notebook.widget import close, heard, unpin
 
 __all__ = ["Settled"]
 
@@ -29,9 +29,8 @@ class Settled:
 
     def __init__(self, **look: Any) -> None:
         self._question = widgets.HTML("1", **look)
-        self._answer = widgets.HTML("0", layout=self._question.layout, style=self._question.style)
+        self._answer = heard(widgets.HTML("0", layout=self._question.layout, style=self._question.style))
         self._answer.observe(self._on_answer, "value")
-        unpin(self._answer)
         # a link sets its target when it is made, too: a page has answered before anybody clicks there
         self._link = widgets.jsdlink((self._question, "value"), (self._answer, "value"))
         # clicks and answers come in the main thread or in a subshell's, changing from one to the next
@@ -69,7 +68,6 @@ class Settled:
             close(one)
 
     def _on_answer(self, change: Any) -> None:
-        unpin(self._answer)
         number = int(change["new"])
         with self._lock:
             self._answered = max(self._answered, number)

@@ -244,6 +244,8 @@ class Live:
 
     def _ask_people(self, run: Run, points: Sequence[Point]) -> None:
         if self._ask is None:
+            if self._lights and self._picture is None:  # what is put above a question later would make its field anew
+                self._picture = self._make_room(self._lights)
             self._ask = Ask(run)
             self._box.children = [*self._box.children, self._ask.box]
         self._ask.show(points)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable
 from typing import Any
@@ -29,13 +30,46 @@ def unpin(widget: Any) -> None:
 
 
 def heard(field: Any) -> Any:
-    """The field, whose changes arrive while a cell runs: the echo of each pins it again.
+    """The field, of which every change arrives while a cell runs, not only the first.
 
-    A change that comes to the main shell then gets no `idle`, and the page holds back the next one for ever.
+    A page has one change of a field on its way, and sends the next one when the kernel's `idle` for it has come. The echo of
+    a change pins the field again, and for what comes to the main shell while a cell awaits there is no `idle`.
     """
+
+    def hear(_: Any) -> None:
+        unpin(field)
+        _say_idle()
+
     unpin(field)
-    field.observe(lambda _: unpin(field), "value")
+    field.observe(hear, "value")
     return field
+
+
+def _say_idle() -> None:
+    """Say for the message at hand what ipykernel leaves out, and that the kernel is still busy.
+
+    Since 7.4 it takes messages of widgets during an awaited cell, without a status. They come this way from front ends that
+    know no subshells, and from others before these are there.
+    """
+    if not _is_beside_a_cell():
+        return
+    from IPython.core.getipython import get_ipython
+
+    kernel = get_ipython().kernel
+    for state in ("idle", "busy"):
+        kernel.session.send(
+            kernel.iopub_socket, "status", {"execution_state": state}, parent=kernel.get_parent("shell")
+        )
+
+
+def _is_beside_a_cell() -> bool:
+    """Whether ipykernel takes this message while a cell awaits: only its own task knows."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # no loop runs in this thread
+        return False
+    frame = getattr(task and task.get_coro(), "cr_frame", None)
+    return frame is not None and frame.f_locals.get("concurrent") is True
 
 
 def widget_bundle(widget: Any, text: str) -> dict[str, Any]:
