@@ -1,4 +1,4 @@
-"""The streams of a run's output while they come, each by its job and its place in the output."""
+"""The streams of a run while they come: of its output, each by its job and its place there, and those that jobs give before."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 
 from composemagic.engine.events import Delta
 from composemagic.engine.run import Run
+from composemagic.engine.schedule import JobState
+from composemagic.engine.stream import Stream, streams_in
 from composemagic.notebook.look import escaped, line, preformatted
 from composemagic.notebook.markdown import LIMIT, Growing, Step, framed
 from composemagic.notebook.tree import at_path, value_text
 from composemagic.words import say
 
-__all__ = ["News", "Streams"]
+__all__ = ["Midway", "News", "Streams"]
 
 Path = tuple[str | int, ...]
 
@@ -62,6 +64,10 @@ class Streams:
             return "".join(self._shown(key) for key in self._all)
         return "".join(self._shown((job, path)) for path in self._of.get(job, ()))
 
+    def tells_of(self, job: str) -> bool:
+        """Whether a job has given something to the output."""
+        return job in self._of
+
     def _shown(self, key: tuple[str, Path]) -> str:
         stream = self._all[key]
         return _labelled(key[1], stream.end() if len(self._all) <= _MOST_WHOLE else stream.tail())
@@ -77,6 +83,63 @@ class Streams:
     def texts(self) -> dict[Path, str]:
         """The HTML of each text, by its place."""
         return {path: stream.html() for (_, path), stream in self._all.items() if isinstance(stream, _Text)}
+
+
+class Midway:
+    """What jobs give that is not in the output, or not yet: texts that other jobs are to read. No event tells of them."""
+
+    def __init__(self, run: Run, output: Streams) -> None:
+        self._run = run
+        self._output = output
+        self._of: dict[str, dict[Path, _Unsaid]] = {}
+
+    def look(self) -> bool:
+        """Take what has come since the last look; whether it was anything."""
+        unsaid = [state for state in self._run.jobs.values() if not self._output.tells_of(state.id)]
+        grown = [self._grows(state) for state in unsaid if state.status in ("streaming", "done")]
+        return any(grown)
+
+    def html(self, job: str) -> str:
+        """What a job has given; of a very long text the end, of many texts the last words of each."""
+        is_whole = sum(map(len, self._of.values())) <= _MOST_WHOLE
+        texts = ((path, one.text) for path, one in self._of.get(job, {}).items())
+        return "".join(_labelled(path, text.end() if is_whole else text.tail()) for path, text in texts)
+
+    def _grows(self, state: JobState) -> bool:
+        known = self._of.get(state.id, {})
+        found: dict[Path, _Unsaid] = {}
+        for path, stream in streams_in(state.value):
+            if isinstance(stream, Stream) and (stream.encoding is None or stream.encoding == "text"):
+                one = known.get(path)
+                found[path] = one if one is not None and one.stream is stream else _Unsaid(self._run, stream)
+        if found:  # a job that runs again begins anew
+            self._of[state.id] = found
+        grown = [one.grows() for one in found.values()]
+        return any(grown)
+
+
+class _Unsaid:
+    """A stream that is looked at from time to time, and what of it was text, without secrets."""
+
+    def __init__(self, run: Run, stream: Stream) -> None:
+        self.stream = stream
+        self.text = _Text()
+        self._pieces = run.redact.pieces()
+        self._taken = 0  # characters
+        self._is_over = False
+
+    def grows(self) -> bool:
+        """Take what is new; whether there was something."""
+        if self._is_over:
+            return False
+        self._is_over = self.stream.ended
+        value = self.stream.so_far
+        fresh = value[self._taken :] if isinstance(value, str) else ""
+        self._taken += len(fresh)
+        shown = self._pieces.add(fresh) + (self._pieces.end() if self._is_over else "")
+        if shown:
+            self.text.add(shown)
+        return bool(shown)
 
 
 class _Text:

@@ -32,7 +32,7 @@ from composemagic.notebook.look import FRAME, SMALL, STYLE, clipped, escaped
 from composemagic.notebook.pace import Alarm
 from composemagic.notebook.plain import Plain
 from composemagic.notebook.still import Still, bundle
-from composemagic.notebook.streams import Streams
+from composemagic.notebook.streams import Midway, Streams
 from composemagic.notebook.waits import Waits
 from composemagic.notebook.widget import unpin, widget_bundle
 from composemagic.text import plain
@@ -131,6 +131,7 @@ class Live:
         self._text_due = self._lines_due = 0.0
         self._head_pushed, self._head_due = self._begun, self._begun + _HEAD_SECONDS
         self._lights: Lights | None = None
+        self._midway: Midway | None = None
         self._picture: widgets.HTML | None = None
         self._picture_due = self._begun + _SHORT
         self._is_moved = False  # a job's status may have changed
@@ -223,6 +224,7 @@ class Live:
             case RunStarted():
                 self._has_lines = jobs.are_several(run)
                 self._lights = Lights(run)
+                self._midway = Midway(run, self._streams) if self._has_lines else None
             case _:
                 self._has_lines = self._has_lines or jobs.are_several(run)
         self._is_moved = self._is_moved or (bool(self._lights) and not isinstance(event, Notice | Waiting))
@@ -260,6 +262,8 @@ class Live:
         """Push what the budget allows, and come back for the rest; the header moves in any case, to show that it runs."""
         now = time.monotonic()
         is_head_due = now >= self._head_at()
+        if self._midway and now >= self._text_due and self._midway.look():
+            self._has_lines = True
         if now >= self._text_at():
             self._push_text()
         if is_head_due:
@@ -324,7 +328,7 @@ class Live:
 
     def _beneath(self, job: str) -> str:
         """What a job gives, below its line."""
-        found = self._streams.html(job)
+        found = self._streams.html(job) or (self._midway.html(job) if self._midway else "")
         return f'<div class="compose-under">{found}</div>' if found else ""
 
     def _headline(self) -> str:

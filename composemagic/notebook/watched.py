@@ -12,7 +12,7 @@ from composemagic.engine.run import Run
 from composemagic.notebook import jobs
 from composemagic.notebook.look import FRAME, STYLE, clipped, escaped
 from composemagic.notebook.still import bundle
-from composemagic.notebook.streams import Streams
+from composemagic.notebook.streams import Midway, Streams
 from composemagic.notebook.waits import Waits
 from composemagic.threads import call_on
 from composemagic.words import say
@@ -33,10 +33,11 @@ class Watched:
         self.run = run
         self.deltas = 0
         self.is_over = False
-        self.is_stale = True
+        self._is_stale = True
         self.failure: Exception | None = None
         self._heard = heard
         self._streams = Streams()
+        self._midway = Midway(run, self._streams)
         self._waits = Waits()
         self._note = ""
 
@@ -50,7 +51,7 @@ class Watched:
                 self._take(event)
         except Exception as error:  # what is shown must not hurt what runs
             self.failure = error
-        self.is_stale = True
+        self._is_stale = True
         self.is_over = is_last(batch[-1])
         self._heard(self, batch)
 
@@ -64,19 +65,26 @@ class Watched:
                 self._note = self._note if sentence in self.run.plan.notes else sentence
 
     @property
+    def is_stale(self) -> bool:
+        """Whether there is more than `html` gave last."""
+        self._is_stale = self._is_stale or (jobs.are_several(self.run) and self._midway.look())
+        return self._is_stale
+
+    @property
     def asks(self) -> bool:
         """Whether it waits for a person."""
         return self.run.status == "interrupted"
 
     def html(self) -> str:
         """What it has given so far."""
-        self.is_stale = False
+        self._midway.look()
+        self._is_stale = False
         body = jobs.html_lines(self.run, self._beneath) if jobs.are_several(self.run) else self._streams.html()
         lines = self._waits.lines(with_jobs=jobs.are_several(self.run))
         return f"{FRAME}{body}{''.join(f'<div>↻ {escaped(line)}</div>' for line in lines)}</div>"
 
     def _beneath(self, job: str) -> str:
-        found = self._streams.html(job)
+        found = self._streams.html(job) or self._midway.html(job)
         return f'<div class="compose-under">{found}</div>' if found else ""
 
     def words(self) -> str:

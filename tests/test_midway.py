@@ -1,0 +1,166 @@
+"""What a job gives to other jobs is seen while it comes, though the output has nothing of it yet."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import composemagic
+from composemagic.engine.schedule import JobState
+from composemagic.engine.stream import Stream
+from composemagic.notebook.streams import Midway, Streams
+from composemagic.notebook.view import Live
+from composemagic.notebook.watched import Watched
+from composemagic.transport.secrets import Redactor
+from tests.servers.chat import ChatServer
+from tests.test_view import SECONDS, without_tags
+from tests.waiting import until
+
+KEY = "sk-0123456789abcdef"
+CHAIN = """
+workflow:
+  jobs:
+  - id: draft
+    component:
+      type: http-client
+      base_url: BASE
+      action:
+        path: /v1/chat/completions
+        body: {model: m, stream: true, messages: [{role: user, content: x}]}
+        stream_format: json
+        output: ${response[].choices[0].delta.content}
+  - id: shout
+    depends_on: [draft]
+    input: ${jobs.draft.output}
+    component: {type: echo, action: {text: "${input}!"}}
+"""
+
+
+@pytest.fixture
+def held() -> Any:
+    """A run whose first job has given two pieces of its answer, for which the second one waits; and what lets it go on."""
+    with ChatServer() as server:
+        server.hold = go_on = threading.Event()
+        yield (
+            composemagic.load(CHAIN.replace("BASE", server.plays("draft", {"text": "Ada *wrote* it"}))).stream(),
+            go_on,
+        )
+
+
+def test_a_view_shows_what_a_job_gives_to_another(held: tuple[composemagic.Run, threading.Event]) -> None:
+    run, go_on = held
+    view = Live("Letter")
+    view.show()
+    view.follow(run)
+
+    def shown() -> str:
+        return without_tags("".join(part["data"]["text/html"] for part in view._output.outputs))
+
+    until(lambda: "Ada" in shown())
+    assert "draft running" in shown()
+    go_on.set()
+    view.closed.result(SECONDS)
+    assert run.result() == "Ada *wrote* it!"
+
+
+def test_a_part_of_a_face_shows_it_too(held: tuple[composemagic.Run, threading.Event]) -> None:
+    run, go_on = held
+    watched = Watched(run, lambda *_: None)
+    watched.follow()
+    found = ""
+
+    def shows(words: str) -> bool:
+        nonlocal found
+        if watched.is_stale:
+            found = without_tags(watched.html())
+        return words in found
+
+    until(lambda: shows("Ada"))
+    assert not watched.is_stale
+    go_on.set()
+    until(lambda: watched.is_over)
+    assert "Ada wrote it!" in without_tags(watched.still()["text/html"])
+
+
+# -- by hand: a stream that is read a piece at a time
+
+
+class Hand:
+    """A run of one job, of which a piece more is read at each call of `gives`."""
+
+    def __init__(self, *pieces: Any, redact: Redactor | None = None, inside: Any = None) -> None:
+        self._loop = asyncio.new_event_loop()
+        self.state = JobState("draft", "streaming")
+        self.restart(*pieces, inside=inside)
+        self.output = Streams()
+        run: Any = SimpleNamespace(jobs={"draft": self.state}, redact=redact or Redactor())
+        self.midway = Midway(run, self.output)
+
+    def restart(self, *pieces: Any, inside: Any = None) -> None:
+        async def source() -> AsyncGenerator[list[Any]]:
+            for piece in pieces:
+                yield [piece]
+
+        self.stream = Stream(source())
+        self.state.value = self.stream if inside is None else {inside: self.stream}
+        self._reader = self.stream.batches()
+
+    def gives(self) -> str:
+        """Read a piece more, look, and give what is seen."""
+
+        async def read() -> None:
+            async for _ in self._reader:
+                return
+
+        self._loop.run_until_complete(read())
+        self.midway.look()
+        return without_tags(self.midway.html("draft"))
+
+
+def test_it_grows_by_what_is_new() -> None:
+    hand = Hand("Ada ", "wrote", " it")
+    assert [hand.gives() for _ in range(4)] == ["Ada", "Ada wrote", "Ada wrote it", "Ada wrote it"]
+    assert not hand.midway.look()
+
+
+def test_a_stream_in_an_object_has_its_place() -> None:
+    assert Hand("Ada", inside="name").gives() == "name Ada"
+
+
+def test_what_is_no_text_is_not_shown() -> None:
+    assert Hand({"a": 1}).gives() == Hand(b"ab").gives() == ""
+
+
+def test_a_job_that_runs_again_begins_anew() -> None:
+    hand = Hand("one")
+    assert hand.gives() == "one"
+    hand.restart("two", "!")
+    assert [hand.gives(), hand.gives()] == ["two", "two!"]
+
+
+@pytest.mark.parametrize("status", ["waiting", "running", "failed", "skipped", "stopped"])
+def test_what_no_longer_holds_is_not_looked_at(status: str) -> None:
+    hand = Hand("one")
+    hand.state.status = status
+    assert hand.gives() == ""
+
+
+def test_what_the_output_tells_is_not_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    hand = Hand("one")
+    monkeypatch.setattr(hand.output, "tells_of", lambda job: True)
+    assert hand.gives() == ""
+
+
+@pytest.mark.parametrize("cut", range(1, len(KEY)))
+def test_no_secret_is_seen_wherever_it_is_cut(cut: int) -> None:
+    redact = Redactor()
+    redact.learn("OPENAI_API_KEY", KEY)
+    hand = Hand("The key ", KEY[:cut], KEY[cut:], " is it", redact=redact)
+    seen = [hand.gives() for _ in range(5)]
+    assert not any(KEY[:2] in one or KEY[-4:] in one for one in seen)
+    assert seen[-1].endswith("is it")
