@@ -13,12 +13,13 @@ import pytest
 import composemagic
 from composemagic.engine.schedule import JobState
 from composemagic.engine.stream import Stream
+from composemagic.notebook.still import bundle
 from composemagic.notebook.streams import Midway, Streams
 from composemagic.notebook.view import Live
 from composemagic.notebook.watched import Watched
 from composemagic.transport.secrets import Redactor
 from tests.servers.chat import ChatServer
-from tests.test_view import SECONDS, without_tags
+from tests.test_view import SECONDS, ran, without_tags
 from tests.waiting import until
 
 KEY = "sk-0123456789abcdef"
@@ -85,6 +86,44 @@ def test_a_part_of_a_face_shows_it_too(held: tuple[composemagic.Run, threading.E
     go_on.set()
     until(lambda: watched.is_over)
     assert "Ada wrote it!" in without_tags(watched.still()["text/html"])
+
+
+# -- what is left of it at the end
+
+LEFT = """
+workflow:
+  jobs:
+  - id: draft
+    component: {type: echo, action: {text: TEXT, delay: 0.001}}
+  - id: last
+    depends_on: [draft]
+    input: ${jobs.draft.output}
+    component: LAST
+"""
+LASTS = {
+    "well": "{type: echo, action: {value: 1}}",
+    "failed": '{type: http-client, base_url: "http://127.0.0.1:1", action: {path: /}}',
+}
+
+
+@pytest.mark.parametrize("last", LASTS)
+def test_what_was_read_below_a_job_stays_in_the_static_copy(last: str) -> None:
+    run = ran(LEFT.replace("TEXT", '"Ada *wrote* <b>it</b>"').replace("LAST", LASTS[last]))
+    page = bundle(run)["text/html"]
+    assert "Ada <em>wrote</em> &lt;b&gt;it&lt;/b&gt;" in page
+    assert ("<details open" in page) == (last == "failed")
+
+
+def test_what_the_output_has_stands_there_once() -> None:
+    run = ran(LEFT.replace("TEXT", "Ada").replace("LAST", '{type: echo, action: {text: "seen once", delay: 0.001}}'))
+    assert bundle(run)["text/html"].count("seen once") == 1
+
+
+def test_of_a_very_long_text_the_beginning_stays() -> None:
+    run = ran(LEFT.replace("TEXT", f'"{"x" * 20_000} the end"').replace("LAST", LASTS["well"]))
+    page = bundle(run)["text/html"]
+    assert "… 8 characters more in `.jobs[&#x27;draft&#x27;].output`" in page
+    assert "the end" not in page
 
 
 # -- by hand: a stream that is read a piece at a time

@@ -1067,6 +1067,7 @@ SENTENCES: dict[str, str] = {
     "… all of it is shown at the end": "…… 结束时会显示全文",
     "{count} bytes so far": "目前{count}字节",
     "… {count} before": "… 前面还有{count}个",
+    "… {count} characters more in `.jobs[{job}].output`": "…… `.jobs[{job}].output` 里还有 {count} 个字符",
     # notebook/tree.py
     "and {count} more characters; the run has all of them": "还有{count}个字符；完整内容在 run 中",
     "a value that is nested too deep to be shown": "嵌套层数太多、无法显示的值",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 from composemagic.engine.events import Delta, Notice
@@ -10,9 +10,21 @@ from composemagic.engine.run import Run
 from composemagic.engine.summary import summary
 from composemagic.notebook import jobs
 from composemagic.notebook.lights import Lights
-from composemagic.notebook.look import FAINT, FRAME, RED, SMALL, STYLE, escaped, folded, preformatted, shortened
+from composemagic.notebook.look import (
+    FAINT,
+    FRAME,
+    RED,
+    SMALL,
+    STYLE,
+    clipped,
+    escaped,
+    folded,
+    preformatted,
+    shortened,
+)
 from composemagic.notebook.markdown import render
 from composemagic.notebook.questions import asked_html, asked_text
+from composemagic.notebook.streams import labelled, unsaid
 from composemagic.notebook.tree import at_path, tree, value_text
 from composemagic.text import plain
 from composemagic.words import say
@@ -22,6 +34,7 @@ __all__ = ["Still", "bundle", "nothing", "output_text"]
 Path = tuple[str | int, ...]
 
 _FEW_NOTES = 3
+_MOST_GIVEN = 20_000  # characters of what a job gave to others
 
 
 class Still:
@@ -48,11 +61,13 @@ def bundle(run: Run, *, tell_errors: bool = True, texts: Mapping[Path, str] | No
     `texts` are those of the output's streams, by their places in it, that are HTML already.
     """
     error = plain(str(run.error)) if tell_errors and run.error else ""
-    notes = [event for event in run.events if isinstance(event, Notice)]
+    events = run.events
+    notes = [event for event in events if isinstance(event, Notice)]
     last = summary(run)
     problem = f'<pre class="compose-words" style="{RED}">{escaped(error)}</pre>' if error else ""
     foot = f'<div style="{SMALL};margin-top:4px">{escaped(last)}</div>'
-    below = [problem, foot, _jobs_html(run), asked_html(run), _notes_html(notes, is_open=not run.text)]
+    told = {event.job for event in events if type(event) is Delta}
+    below = [problem, foot, _jobs_html(run, told), asked_html(run), _notes_html(notes, is_open=not run.text)]
     value = run.output  # once: it is joined from all there was
     empty = _nothing(run, value)
     lines = [
@@ -121,12 +136,26 @@ def _texts(value: Any, places: Iterable[Path], known: Mapping[Path, str]) -> dic
 # -- what stands below it ------------------------------------------------------------------------------------------------
 
 
-def _jobs_html(run: Run) -> str:
+def _jobs_html(run: Run, told: Container[str]) -> str:
+    """The jobs' lines, and below each what it gave to others, which was read while it came; not of those that are told of."""
     if not jobs.are_several(run):
         return ""
-    body = _beside(Lights(run).svg(), jobs.html_lines(run))
+    lines = jobs.html_lines(run, lambda job: "" if job in told else _given(run, job))
+    body = _beside(Lights(run).svg(), lines)
     lines = folded(escaped(jobs.overview(run)), body, is_open=not jobs.went_well(run))
     return f'<div style="{SMALL}">{lines}</div>'
+
+
+def _given(run: Run, job: str) -> str:
+    found = []
+    for path, text in unsaid(run, job).items():
+        more = len(text) - _MOST_GIVEN
+        page = shortened(render(text[:_MOST_GIVEN]), text[:_MOST_GIVEN])
+        if more > 0:
+            rest = say("… {count} characters more in `.jobs[{job}].output`", count=f"{more:,}", job=repr(clipped(job)))
+            page += f'<div class="compose-dim">{escaped(rest)}</div>'
+        found.append(f'<div class="compose-under">{labelled(path, page)}</div>')
+    return "".join(found)
 
 
 def _beside(picture: str, lines: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from composemagic.engine.events import Delta
@@ -15,7 +16,7 @@ from composemagic.notebook.markdown import LIMIT, Growing, Step, framed
 from composemagic.notebook.tree import at_path, value_text
 from composemagic.words import say
 
-__all__ = ["Midway", "News", "Streams"]
+__all__ = ["Midway", "News", "Streams", "labelled", "unsaid"]
 
 Path = tuple[str | int, ...]
 
@@ -70,7 +71,7 @@ class Streams:
 
     def _shown(self, key: tuple[str, Path]) -> str:
         stream = self._all[key]
-        return _labelled(key[1], stream.end() if len(self._all) <= _MOST_WHOLE else stream.tail())
+        return labelled(key[1], stream.end() if len(self._all) <= _MOST_WHOLE else stream.tail())
 
     def news(self) -> list[News]:
         """What has come since the last call, for a page that keeps what it was given."""
@@ -103,19 +104,31 @@ class Midway:
         """What a job has given; of a very long text the end, of many texts the last words of each."""
         is_whole = sum(map(len, self._of.values())) <= _MOST_WHOLE
         texts = ((path, one.text) for path, one in self._of.get(job, {}).items())
-        return "".join(_labelled(path, text.end() if is_whole else text.tail()) for path, text in texts)
+        return "".join(labelled(path, text.end() if is_whole else text.tail()) for path, text in texts)
 
     def _grows(self, state: JobState) -> bool:
         known = self._of.get(state.id, {})
         found: dict[Path, _Unsaid] = {}
-        for path, stream in streams_in(state.value):
-            if isinstance(stream, Stream) and (stream.encoding is None or stream.encoding == "text"):
-                one = known.get(path)
-                found[path] = one if one is not None and one.stream is stream else _Unsaid(self._run, stream)
+        for path, stream in _texts_in(state):
+            one = known.get(path)
+            found[path] = one if one is not None and one.stream is stream else _Unsaid(self._run, stream)
         if found:  # a job that runs again begins anew
             self._of[state.id] = found
         grown = [one.grows() for one in found.values()]
         return any(grown)
+
+
+def unsaid(run: Run, job: str) -> dict[Path, str]:
+    """The texts that a job has given, without secrets, each by its place there."""
+    state = run.jobs[job]
+    texts = {path: state.redact(stream.so_far) for path, stream in _texts_in(state)}
+    return {path: text for path, text in texts.items() if isinstance(text, str) and text}
+
+
+def _texts_in(state: JobState) -> Iterator[tuple[Path, Stream]]:
+    for path, stream in streams_in(state.value):
+        if isinstance(stream, Stream) and stream.encoding in (None, "text"):
+            yield path, stream
 
 
 class _Unsaid:
@@ -245,6 +258,7 @@ def _step(stream: _Text | _Pieces, *, is_whole: bool) -> Step:
     return stream.step() if is_whole else Step("", "", stream.tail())
 
 
-def _labelled(path: Path, body: str) -> str:
+def labelled(path: Path, body: str) -> str:
+    """HTML of a stream below the name of its place."""
     label = f"<b>{line(' › '.join(map(str, path)))}</b>" if path else ""
     return f'<div class="compose-under">{label} {body}</div>' if path else body
