@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from types import SimpleNamespace
 from typing import Any
 
+import ipywidgets as widgets
 import pytest
 
 import composemagic
@@ -15,11 +17,13 @@ from composemagic.engine.schedule import JobState
 from composemagic.engine.stream import Stream
 from composemagic.notebook.still import bundle
 from composemagic.notebook.streams import Midway, Streams
+from composemagic.notebook.sweep import Sweep
+from composemagic.notebook.sweepbox import SweepBox
 from composemagic.notebook.view import Live
 from composemagic.notebook.watched import Watched
 from composemagic.transport.secrets import Redactor
 from tests.servers.chat import ChatServer
-from tests.test_view import SECONDS, ran, without_tags
+from tests.test_view import SECONDS, parts, ran, without_tags
 from tests.waiting import until
 
 KEY = "sk-0123456789abcdef"
@@ -32,7 +36,7 @@ workflow:
       base_url: BASE
       action:
         path: /v1/chat/completions
-        body: {model: m, stream: true, messages: [{role: user, content: x}]}
+        body: {model: m, stream: true, messages: [{role: user, content: '${input.tone as text | dry}'}]}
         stream_format: json
         output: ${response[].choices[0].delta.content}
   - id: shout
@@ -43,18 +47,20 @@ workflow:
 
 
 @pytest.fixture
-def held() -> Any:
-    """A run whose first job has given two pieces of its answer, for which the second one waits; and what lets it go on."""
+def chain() -> Iterator[tuple[composemagic.Workflow, threading.Event]]:
+    """A workflow whose first job gives two pieces of its answer, and the others when the event is set."""
     with ChatServer() as server:
         server.hold = go_on = threading.Event()
-        yield (
-            composemagic.load(CHAIN.replace("BASE", server.plays("draft", {"text": "Ada *wrote* it"}))).stream(),
-            go_on,
-        )
+        base = server.plays("draft", {"text": "Ada *wrote* it"})
+        yield composemagic.load(CHAIN.replace("BASE", base)), go_on
 
 
-def test_a_view_shows_what_a_job_gives_to_another(held: tuple[composemagic.Run, threading.Event]) -> None:
-    run, go_on = held
+Held = tuple[composemagic.Workflow, threading.Event]
+
+
+def test_a_view_shows_what_a_job_gives_to_another(chain: Held) -> None:
+    workflow, go_on = chain
+    run = workflow.stream()
     view = Live("Letter")
     view.show()
     view.follow(run)
@@ -69,23 +75,27 @@ def test_a_view_shows_what_a_job_gives_to_another(held: tuple[composemagic.Run, 
     assert run.result() == "Ada *wrote* it!"
 
 
-def test_a_part_of_a_face_shows_it_too(held: tuple[composemagic.Run, threading.Event]) -> None:
-    run, go_on = held
-    watched = Watched(run, lambda *_: None)
+def test_a_part_of_a_face_shows_it_too(chain: Held) -> None:
+    workflow, go_on = chain
+    watched = Watched(workflow.stream(), lambda *_: None)
     watched.follow()
-    found = ""
-
-    def shows(words: str) -> bool:
-        nonlocal found
-        if watched.is_stale:
-            found = without_tags(watched.html())
-        return words in found
-
-    until(lambda: shows("Ada"))
-    assert not watched.is_stale
+    until(lambda: watched.has_news() and "Ada" in watched.html())
     go_on.set()
     until(lambda: watched.is_over)
     assert "Ada wrote it!" in without_tags(watched.still()["text/html"])
+
+
+def test_a_card_of_a_sweep_shows_it_too(chain: Held) -> None:
+    workflow, go_on = chain
+    sweep = Sweep(workflow, {"tone": ["dry", "warm"]})
+    box = SweepBox(sweep)
+    sweep.begin()
+    until(lambda: all(trial.began for trial in sweep.trials))
+    box.attach()
+    until(lambda: "".join(one.value for one in parts(box.box, widgets.HTML)).count("Ada") == 2)
+    go_on.set()
+    assert sweep.wait(SECONDS)
+    box.close()
 
 
 # -- what is left of it at the end
@@ -119,10 +129,14 @@ def test_what_the_output_has_stands_there_once() -> None:
     assert bundle(run)["text/html"].count("seen once") == 1
 
 
-def test_of_a_very_long_text_the_beginning_stays() -> None:
-    run = ran(LEFT.replace("TEXT", f'"{"x" * 20_000} the end"').replace("LAST", LASTS["well"]))
-    page = bundle(run)["text/html"]
-    assert "… 8 characters more in `.jobs[&#x27;draft&#x27;].output`" in page
+@pytest.mark.parametrize("jobs", [1, 4])
+def test_of_very_long_texts_the_beginning_stays(jobs: int) -> None:
+    most = 20_000 // jobs  # of all of them together
+    draft = {"component": {"type": "echo", "action": {"text": "x" * most + " the end", "delay": 0.0001}}}
+    drafts = [{"id": f"draft{number}", **draft} for number in range(jobs)]
+    last = {"id": "last", "depends_on": [one["id"] for one in drafts], "component": {"type": "echo", "value": 1}}
+    page = bundle(ran(json.dumps({"workflow": {"jobs": [*drafts, last]}})))["text/html"]
+    assert page.count("… 8 characters more in `.jobs[") == jobs
     assert "the end" not in page
 
 
@@ -149,14 +163,19 @@ class Hand:
         self.state.value = self.stream if inside is None else {inside: self.stream}
         self._reader = self.stream.batches()
 
-    def gives(self) -> str:
-        """Read a piece more, look, and give what is seen."""
+    def reads(self) -> None:
+        """Read a piece more."""
 
         async def read() -> None:
             async for _ in self._reader:
                 return
 
         self._loop.run_until_complete(read())
+
+    def gives(self) -> str:
+        """Read a piece more, look, and give what is seen."""
+        self.reads()
+        self.midway._due = 0.0  # as if the last look were long ago
         self.midway.look()
         return without_tags(self.midway.html("draft"))
 
@@ -169,6 +188,60 @@ def test_it_grows_by_what_is_new() -> None:
 
 def test_a_stream_in_an_object_has_its_place() -> None:
     assert Hand("Ada", inside="name").gives() == "name Ada"
+
+
+def test_what_is_only_passed_on_stands_below_the_job_that_gave_it() -> None:
+    hand = Hand("Ada")
+    hand.stream.origin = "another"
+    assert hand.gives() == ""
+
+
+def test_a_large_answer_is_not_searched() -> None:
+    """Thousands of vectors between two jobs held the engine's loop at every look."""
+    hand = Hand("Ada", inside="deep")
+    hand.state.value = [hand.state.value, Unread()]
+    assert hand.gives() == ""
+
+
+class Unread(list[Any]):
+    def __iter__(self) -> Iterator[Any]:
+        raise AssertionError("read")
+
+
+def test_looks_take_a_fifth_of_the_time_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    hand = Hand("one ", "two ", "three")
+    now = 100.0
+    monkeypatch.setattr("composemagic.notebook.streams.time", SimpleNamespace(monotonic=lambda: now))
+
+    def slowly(state: JobState) -> bool:
+        nonlocal now
+        now += 1
+        return Midway._grows(hand.midway, state)
+
+    monkeypatch.setattr(hand.midway, "_grows", slowly)
+    hand.reads()
+    assert hand.midway.look()
+    hand.reads()
+    now += 3.9
+    assert not hand.midway.look()
+    now += 0.2
+    assert hand.midway.look()
+
+
+def test_the_name_of_a_place_is_no_secret() -> None:
+    redact = Redactor()
+    redact.learn("OPENAI_API_KEY", KEY)
+    hand = Hand("Ada", inside=KEY)
+    hand.state.redact = redact.gathered
+    assert KEY not in hand.gives()
+
+
+def test_what_a_job_gave_before_goes_when_it_gives_something_else() -> None:
+    hand = Hand("one")
+    assert hand.gives() == "one"
+    hand.state.value, hand.state.status = 5, "done"
+    hand.midway.look()
+    assert hand.midway.html("draft") == ""
 
 
 def test_what_is_no_text_is_not_shown() -> None:

@@ -329,12 +329,21 @@ def test_who_leaves_is_called_no_more() -> None:
     assert text_of(events) in ("", "a") and "RunFinished" not in names_of(events)
 
 
-def test_a_reader_that_raises_spoils_nothing(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("when", ["while it runs", "when it is over"])
+def test_a_reader_that_raises_spoils_nothing(when: str, caplog: pytest.LogCaptureFixture) -> None:
     def broken(_: list[Event]) -> None:
         raise ValueError("a reader's own mistake")
 
-    run = scripted(says("a", "b")).start({})
-    run.subscribe(broken)
+    gate = Gate()
+    run = scripted(gated(gate, ["a"], ["b"])).start({})
+    if when == "while it runs":
+        assert gate.reached.wait(60)
+        run.subscribe(broken)
+        gate.open()
+    else:
+        gate.open()
+        assert run.wait(60)
+        run.subscribe(broken)
     assert text_of(run) == "ab"
     assert "a reader of run-" in caplog.text
 

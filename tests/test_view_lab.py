@@ -167,7 +167,6 @@ def test_what_is_typed_counts_where_no_subshells_are(lab: Lab) -> None:
     for area, words in (0, "Dear Bob, key by key"), (1, '{"amount": 5}'):
         areas(lab, 1).nth(area).press("Control+A")
         areas(lab, 1).nth(area).press_sequentially(words)
-    lab.wait_status("busy")
     lab.click(1, "Go on everywhere (2)")
     lab.wait_text(2, "Sent: Dear Bob, key by key, 5")
 

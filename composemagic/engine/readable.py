@@ -105,10 +105,13 @@ class Readable:
         """Call `reader` with lists of events, first with all there were; returns what ends it.
 
         It is called on the private loop's thread, where it must not block; of a run that has ended, at once, on the
-        caller's. A batch that is on its way while it leaves may still come.
+        caller's. A batch that is on its way while it leaves may still come. What it raises is logged and goes no further.
         """
         if self.done:
-            reader(self._record.events)
+            try:
+                reader(self._record.events)
+            except Exception as error:
+                self._complain(error)
             return lambda: None
         call_on(self.loop.loop, self._record.attach, reader, self._complain)
         return lambda: self._leave(reader)

@@ -44,8 +44,8 @@ class Ask:
         """Ask what is open now, in the order in which the jobs are written; what is inside a job comes last.
 
         What is being typed for a point that stays open stays, and its form stays where it is: what is new goes below. A page
-        makes all that stands behind a change in a list anew, and who types there would type into nothing. So what has been
-        answered is hidden while anything open stands below it.
+        makes all that stands behind a change in a list anew, and who types there would type into nothing. So of what has been
+        answered an empty box is left while anything open stands below it.
         """
         places = {job: place for place, job in enumerate(self._run.jobs)}
         ordered = sorted(points, key=lambda point: places.get(point.job_id, len(places)))
@@ -53,27 +53,27 @@ class Ask:
         for name in self._points:
             if name not in self._forms and len(self._open()) < _MOST_FORMS:
                 self._forms[name] = _PointForm(self._run, self._points[name], self._answer, self._settled)
-        gone = self._take_away()
+        below = self._below_all_open()
         self._list.children = [form.box for form in self._forms.values()]
         self._all.description = say("Go on everywhere ({count})", count=len(self._points))
         self._all.layout.display = None if len(self._open()) > 1 else "none"
-        for form in gone:
+        for form in below:
             close(form.box)
+        for name, form in self._forms.items():
+            if name not in self._points:
+                form.empty()
 
     def _open(self) -> list[_PointForm]:
         return [form for name, form in list(self._forms.items()) if name in self._points]
 
-    def _take_away(self) -> list[_PointForm]:
-        """Hide what is answered; what nothing open stands below is returned, to be closed."""
-        gone = []
+    def _below_all_open(self) -> list[_PointForm]:
+        """Take out what is answered and has nothing open below it."""
+        found = []
         for name in reversed(list(self._forms)):
             if name in self._points:
                 break
-            gone.append(self._forms.pop(name))
-        for name, form in self._forms.items():
-            if name not in self._points:
-                form.box.layout.display = "none"
-        return gone
+            found.append(self._forms.pop(name))
+        return found
 
     def drop(self, answered: Sequence[str]) -> None:
         """These are answered."""
@@ -111,6 +111,14 @@ class _PointForm:
         parts = [widgets.HTML(_told(run, point)), self._editor, widgets.HBox([self._button, self._problem])]
         layout = widgets.Layout(border=_BORDER, padding="6px 10px", margin="4px 0", width="min(680px, 97%)")
         self.box = widgets.VBox([part for part in parts if part is not None], layout=layout)
+
+    def empty(self) -> None:
+        """Leave only the box, which is not seen."""
+        parts, self.box.children = self.box.children, ()
+        if parts:
+            self.box.layout.display = "none"
+            for part in parts:
+                close(part)
 
     def read(self) -> dict[str, Any] | None:
         """The answer by the point's id; None after the message beside the button was set."""

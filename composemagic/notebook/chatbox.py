@@ -216,7 +216,7 @@ class ChatBox:
         if watched is None or watched.is_over:
             return 0, 0
         messages = size = 0
-        if watched.is_stale:
+        if watched.has_news():
             html = bubbles.answer(watched.html())
             shown.answer.value = html
             messages, size = 1, len(html.encode("utf-8", "surrogatepass"))

@@ -24,7 +24,7 @@ from composemagic.notebook.look import (
 )
 from composemagic.notebook.markdown import render
 from composemagic.notebook.questions import asked_html, asked_text
-from composemagic.notebook.streams import labelled, unsaid
+from composemagic.notebook.streams import labelled, midway_texts
 from composemagic.notebook.tree import at_path, tree, value_text
 from composemagic.text import plain
 from composemagic.words import say
@@ -34,7 +34,7 @@ __all__ = ["Still", "bundle", "nothing", "output_text"]
 Path = tuple[str | int, ...]
 
 _FEW_NOTES = 3
-_MOST_GIVEN = 20_000  # characters of what a job gave to others
+_MOST_GIVEN = 20_000  # characters of what jobs gave to others
 
 
 class Still:
@@ -140,22 +140,26 @@ def _jobs_html(run: Run, told: Container[str]) -> str:
     """The jobs' lines, and below each what it gave to others, which was read while it came; not of those that are told of."""
     if not jobs.are_several(run):
         return ""
-    lines = jobs.html_lines(run, lambda job: "" if job in told else _given(run, job))
+    given = _given(run, told)
+    lines = jobs.html_lines(run, lambda job: given.get(job, ""))
     body = _beside(Lights(run).svg(), lines)
     lines = folded(escaped(jobs.overview(run)), body, is_open=not jobs.went_well(run))
     return f'<div style="{SMALL}">{lines}</div>'
 
 
-def _given(run: Run, job: str) -> str:
-    found = []
-    for path, text in unsaid(run, job).items():
-        more = len(text) - _MOST_GIVEN
-        page = shortened(render(text[:_MOST_GIVEN]), text[:_MOST_GIVEN])
-        if more > 0:
-            rest = say("… {count} characters more in `.jobs[{job}].output`", count=f"{more:,}", job=repr(clipped(job)))
-            page += f'<div class="compose-dim">{escaped(rest)}</div>'
-        found.append(f'<div class="compose-under">{labelled(path, page)}</div>')
-    return "".join(found)
+def _given(run: Run, told: Container[str]) -> dict[str, str]:
+    """What jobs gave to others, as HTML by the job: so much of each that all of them together stay readable."""
+    found = [(job, midway_texts(run, job)) for job in run.jobs if job not in told]
+    most = _MOST_GIVEN // max(1, sum(len(texts) for _, texts in found))
+    return {job: "".join(_given_text(job, path, text, most) for path, text in texts.items()) for job, texts in found}
+
+
+def _given_text(job: str, path: Path, text: str, most: int) -> str:
+    page = shortened(render(text[:most]), text[:most])
+    if (more := len(text) - most) > 0:
+        rest = say("… {count} characters more in `.jobs[{job}].output`", count=f"{more:,}", job=repr(clipped(job)))
+        page += f'<div class="compose-dim">{escaped(rest)}</div>'
+    return f'<div class="compose-under">{labelled(path, page)}</div>'
 
 
 def _beside(picture: str, lines: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -10,13 +11,13 @@ from typing import Any, NamedTuple
 from composemagic.engine.events import Delta
 from composemagic.engine.run import Run
 from composemagic.engine.schedule import JobState
-from composemagic.engine.stream import Stream, streams_in
+from composemagic.engine.stream import Stream
 from composemagic.notebook.look import escaped, line, preformatted
 from composemagic.notebook.markdown import LIMIT, Growing, Step, framed
 from composemagic.notebook.tree import at_path, value_text
 from composemagic.words import say
 
-__all__ = ["Midway", "News", "Streams", "labelled", "unsaid"]
+__all__ = ["Midway", "News", "Streams", "labelled", "midway_texts"]
 
 Path = tuple[str | int, ...]
 
@@ -92,12 +93,18 @@ class Midway:
     def __init__(self, run: Run, output: Streams) -> None:
         self._run = run
         self._output = output
-        self._of: dict[str, dict[Path, _Unsaid]] = {}
+        self._of: dict[str, dict[Path, _Source]] = {}
+        self._due = 0.0
 
     def look(self) -> bool:
-        """Take what has come since the last look; whether it was anything."""
-        unsaid = [state for state in self._run.jobs.values() if not self._output.tells_of(state.id)]
-        grown = [self._grows(state) for state in unsaid if state.status in ("streaming", "done")]
+        """Take what has come since the last look; whether it was anything. It takes a fifth of the time at most."""
+        begun = time.monotonic()
+        if begun < self._due:
+            return False
+        untold = [state for state in self._run.jobs.values() if not self._output.tells_of(state.id)]
+        grown = [self._grows(state) for state in untold if state.status in ("streaming", "done")]  # each is looked at
+        now = time.monotonic()
+        self._due = now + 4 * (now - begun)
         return any(grown)
 
     def html(self, job: str) -> str:
@@ -108,17 +115,17 @@ class Midway:
 
     def _grows(self, state: JobState) -> bool:
         known = self._of.get(state.id, {})
-        found: dict[Path, _Unsaid] = {}
+        found = {}
         for path, stream in _texts_in(state):
             one = known.get(path)
-            found[path] = one if one is not None and one.stream is stream else _Unsaid(self._run, stream)
-        if found:  # a job that runs again begins anew
-            self._of[state.id] = found
+            # a job that runs again begins anew
+            found[path] = one if one is not None and one.stream is stream else _Source(self._run, stream)
+        self._of[state.id] = found
         grown = [one.grows() for one in found.values()]
         return any(grown)
 
 
-def unsaid(run: Run, job: str) -> dict[Path, str]:
+def midway_texts(run: Run, job: str) -> dict[Path, str]:
     """The texts that a job has given, without secrets, each by its place there."""
     state = run.jobs[job]
     texts = {path: state.redact(stream.so_far) for path, stream in _texts_in(state)}
@@ -126,12 +133,16 @@ def unsaid(run: Run, job: str) -> dict[Path, str]:
 
 
 def _texts_in(state: JobState) -> Iterator[tuple[Path, Stream]]:
-    for path, stream in streams_in(state.value):
-        if isinstance(stream, Stream) and stream.encoding in (None, "text"):
+    """A job's own streams where one looks for them: its answer, or the answer's keys. An answer may be very large."""
+    value = state.value
+    places = {(): value} if not isinstance(value, dict) else {(state.redact(key),): one for key, one in value.items()}
+    for path, stream in places.items():
+        is_text = isinstance(stream, Stream) and stream.encoding in (None, "text")
+        if is_text and stream.origin in ("", state.id):  # what it only passes on stands below another job
             yield path, stream
 
 
-class _Unsaid:
+class _Source:
     """A stream that is looked at from time to time, and what of it was text, without secrets."""
 
     def __init__(self, run: Run, stream: Stream) -> None:
@@ -147,7 +158,10 @@ class _Unsaid:
             return False
         self._is_over = self.stream.ended
         value = self.stream.so_far
-        fresh = value[self._taken :] if isinstance(value, str) else ""
+        if not isinstance(value, str):
+            return False
+        self._taken = min(self._taken, len(value))  # of 8 Mi characters the start is forgotten
+        fresh = value[self._taken :]
         self._taken += len(fresh)
         shown = self._pieces.add(fresh) + (self._pieces.end() if self._is_over else "")
         if shown:

@@ -133,6 +133,9 @@ class SweepBox:
         if self._is_closed:
             return 0, 0
         spent, size = self._part()
+        for one in self._shown.values():
+            if self._has_cards and one.still is None and one.watched is not None:
+                one.is_stale = one.watched.has_news() or one.is_stale
         stale = [one for one in self._shown.values() if one.is_stale]
         sent = [self._put(self._all, self._together())] if stale and self._all is not None else []
         if self._all is None:

@@ -64,9 +64,8 @@ class Watched:
             case Notice(sentence):
                 self._note = self._note if sentence in self.run.plan.notes else sentence
 
-    @property
-    def is_stale(self) -> bool:
-        """Whether there is more than `html` gave last."""
+    def has_news(self) -> bool:
+        """Whether there is more than `html` gave last; to be asked on the private loop's thread."""
         self._is_stale = self._is_stale or (jobs.are_several(self.run) and self._midway.look())
         return self._is_stale
 

@@ -36,30 +36,30 @@ def heard(field: Any) -> Any:
     a change pins the field again, and for what comes to the main shell while a cell awaits there is no `idle`.
     """
 
-    def hear(_: Any) -> None:
+    def hear(message: Any) -> None:
+        field._handle_msg(message)
         unpin(field)
-        _say_idle()
+        if _is_beside_a_cell():
+            _say_idle()
 
     unpin(field)
-    field.observe(hear, "value")
+    field.observe(lambda _: unpin(field), "value")  # of a change by code, too
+    field.comm.on_msg(hear)
     return field
 
 
 def _say_idle() -> None:
-    """Say for the message at hand what ipykernel leaves out, and that the kernel is still busy.
+    """Say for the message at hand what ipykernel leaves out.
 
     Since 7.4 it takes messages of widgets during an awaited cell, without a status. They come this way from front ends that
     know no subshells, and from others before these are there.
     """
-    if not _is_beside_a_cell():
-        return
     from IPython.core.getipython import get_ipython
 
-    kernel = get_ipython().kernel
-    for state in ("idle", "busy"):
-        kernel.session.send(
-            kernel.iopub_socket, "status", {"execution_state": state}, parent=kernel.get_parent("shell")
-        )
+    kernel = getattr(get_ipython(), "kernel", None)
+    if kernel is not None:
+        idle = {"execution_state": "idle"}
+        kernel.session.send(kernel.iopub_socket, "status", idle, parent=kernel.get_parent("shell"))
 
 
 def _is_beside_a_cell() -> bool:
