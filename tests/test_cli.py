@@ -1134,7 +1134,7 @@ def test_quickstart_streams_from_the_embedded_model() -> None:
     assert first
     rest, err = process.communicate(timeout=120)
     assert process.returncode == 0
-    assert len((first + rest).split()) > 3
+    assert (first + rest).strip()  # what the model says is its own
     lines = err.decode().splitlines()
     assert "> What is the capital of France?" in lines
     assert any(
