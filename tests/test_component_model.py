@@ -405,7 +405,10 @@ def test_the_embedded_model_answers(ended: None) -> None:
 @pytest.mark.model
 def test_the_embedded_model_streams_and_stops(ended: None) -> None:
     workflow = composemagic.load(
-        text("text-generation", "prompt: Once upon a time\n    streaming: true\n    params: {max_tokens: 1000, temperature: 0}")
+        text(
+            "text-generation",
+            "prompt: Once upon a time\n    streaming: true\n    params: {max_tokens: 1000, temperature: 0}",
+        )
     )
     run = workflow.start({})
     for event in run:
