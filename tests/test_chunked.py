@@ -121,13 +121,19 @@ def test_what_h11_makes_of_it(pieces: list[bytes], cuts: list[int]) -> None:
 
 
 def replying(*answers: list[bytes] | None) -> tuple[Any, list[int]]:
-    """A server that gives these answers in turn, each as pieces apart from each other, None hangs up; and its connections."""
+    """A server that gives these answers in turn, each as pieces apart from each other, None hangs up; and its connections.
+
+    Those on which nothing is asked are not counted: a Jupyter server tries the ports of a kernel that died for ever, and the
+    system may have given one of them to this server.
+    """
     left, connections = list(answers), [0]
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connections[0] += 1
+        asked = 0
         try:
             while await reader.readuntil(b"\r\n\r\n"):
+                asked += 1
+                connections[0] += asked == 1
                 for piece in left.pop(0) or ():
                     if not piece:
                         return
