@@ -151,7 +151,7 @@ class Hand:
         self.state = JobState("draft", "streaming")
         self.restart(*pieces, inside=inside)
         self.output = Streams()
-        run: Any = SimpleNamespace(jobs={"draft": self.state}, redact=redact or Redactor())
+        run: Any = SimpleNamespace(jobs={"draft": self.state, "last": JobState("last")}, redact=redact or Redactor())
         self.midway = Midway(run, self.output)
 
     def restart(self, *pieces: Any, inside: Any = None) -> None:

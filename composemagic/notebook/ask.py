@@ -50,9 +50,9 @@ class Ask:
         places = {job: place for place, job in enumerate(self._run.jobs)}
         ordered = sorted(points, key=lambda point: places.get(point.job_id, len(places)))
         self._points = {point.id: point for point in ordered}
-        for name in self._points:
-            if name not in self._forms and len(self._open()) < _MOST_FORMS:
-                self._forms[name] = _PointForm(self._run, self._points[name], self._answer, self._settled)
+        fresh = [point for name, point in self._points.items() if name not in self._forms]
+        for point in fresh[: _MOST_FORMS - len(self._open())]:
+            self._forms[point.id] = _PointForm(self._run, point, self._answer, self._settled)
         below = self._below_all_open()
         self._list.children = [form.box for form in self._forms.values()]
         self._all.description = say("Go on everywhere ({count})", count=len(self._points))

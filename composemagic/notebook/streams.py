@@ -12,6 +12,7 @@ from composemagic.engine.events import Delta
 from composemagic.engine.run import Run
 from composemagic.engine.schedule import JobState
 from composemagic.engine.stream import Stream
+from composemagic.notebook.jobs import are_several
 from composemagic.notebook.look import escaped, line, preformatted
 from composemagic.notebook.markdown import LIMIT, Growing, Step, framed
 from composemagic.notebook.tree import at_path, value_text
@@ -99,13 +100,18 @@ class Midway:
     def look(self) -> bool:
         """Take what has come since the last look; whether it was anything. It takes a fifth of the time at most."""
         begun = time.monotonic()
-        if begun < self._due:
+        if begun < self._due or not are_several(self._run):
             return False
         untold = [state for state in self._run.jobs.values() if not self._output.tells_of(state.id)]
         grown = [self._grows(state) for state in untold if state.status in ("streaming", "done")]  # each is looked at
         now = time.monotonic()
         self._due = now + 4 * (now - begun)
         return any(grown)
+
+    def beneath(self, job: str) -> str:
+        """What stands below a job's line: what it gave to the output, else what it gave to others."""
+        found = self._output.html(job) or self.html(job)
+        return f'<div class="compose-under">{found}</div>' if found else ""
 
     def html(self, job: str) -> str:
         """What a job has given; of a very long text the end, of many texts the last words of each."""

@@ -167,7 +167,7 @@ class Live:
 
     def follow(self, run: Run) -> None:
         """Show what the run says. Everything here then happens on the private loop's thread, and needs no lock."""
-        self._run = run
+        self._run, self._midway = run, Midway(run, self._streams)
         private_loop().loop.call_soon_threadsafe(run.subscribe, self._receive)
 
     def finish(self, run: Run) -> None:
@@ -224,7 +224,6 @@ class Live:
             case RunStarted():
                 self._has_lines = jobs.are_several(run)
                 self._lights = Lights(run)
-                self._midway = Midway(run, self._streams) if self._has_lines else None
             case _:
                 self._has_lines = self._has_lines or jobs.are_several(run)
         self._is_moved = self._is_moved or (bool(self._lights) and not isinstance(event, Notice | Waiting))
@@ -322,14 +321,9 @@ class Live:
 
     def _body(self) -> str:
         run = self._run
-        if run is None or not jobs.are_several(run):
+        if run is None or self._midway is None or not jobs.are_several(run):
             return self._streams.html()
-        return jobs.html_lines(run, self._beneath)
-
-    def _beneath(self, job: str) -> str:
-        """What a job gives, below its line."""
-        found = self._streams.html(job) or (self._midway.html(job) if self._midway else "")
-        return f'<div class="compose-under">{found}</div>' if found else ""
+        return jobs.html_lines(run, self._midway.beneath)
 
     def _headline(self) -> str:
         elapsed = time.monotonic() - self._begun

@@ -66,7 +66,7 @@ class Watched:
 
     def has_news(self) -> bool:
         """Whether there is more than `html` gave last; to be asked on the private loop's thread."""
-        self._is_stale = self._is_stale or (jobs.are_several(self.run) and self._midway.look())
+        self._is_stale = self._is_stale or self._midway.look()
         return self._is_stale
 
     @property
@@ -78,13 +78,9 @@ class Watched:
         """What it has given so far."""
         self._midway.look()
         self._is_stale = False
-        body = jobs.html_lines(self.run, self._beneath) if jobs.are_several(self.run) else self._streams.html()
+        body = jobs.html_lines(self.run, self._midway.beneath) if jobs.are_several(self.run) else self._streams.html()
         lines = self._waits.lines(with_jobs=jobs.are_several(self.run))
         return f"{FRAME}{body}{''.join(f'<div>↻ {escaped(line)}</div>' for line in lines)}</div>"
-
-    def _beneath(self, job: str) -> str:
-        found = self._streams.html(job) or self._midway.html(job)
-        return f'<div class="compose-under">{found}</div>' if found else ""
 
     def words(self) -> str:
         """How far it is, as one line of text that moves."""
